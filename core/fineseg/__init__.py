@@ -1,0 +1,84 @@
+"""fineseg: train, predict, ensemble, score and submit segmentation competitions from one TOML file.
+
+This page is what plugin authors import: the hook marker, the records that hooks yield, and the array types. A name is
+loaded when it is first asked for, so that `fineseg --help` waits for neither numpy nor pydantic.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fineseg.data.split import Category, ImageInfo, Split, TrueObject
+    from fineseg.errors import FinesegError
+    from fineseg.hookspecs import hookimpl
+    from fineseg.parts import (
+        Backbone,
+        BackboneSpec,
+        Dataset,
+        Ensembler,
+        Head,
+        HeadInput,
+        HeadSpec,
+        ModelScore,
+        Neck,
+        NeckSpec,
+        NoOptions,
+        Normalisation,
+        Options,
+        Submission,
+        TwoStagePredictor,
+        Weights,
+    )
+    from fineseg.predictions import Instances, concatenate, make_instances
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backbone",
+    "BackboneSpec",
+    "Category",
+    "Dataset",
+    "Ensembler",
+    "FinesegError",
+    "Head",
+    "HeadInput",
+    "HeadSpec",
+    "ImageInfo",
+    "Instances",
+    "ModelScore",
+    "Neck",
+    "NeckSpec",
+    "NoOptions",
+    "Normalisation",
+    "Options",
+    "Split",
+    "Submission",
+    "TrueObject",
+    "TwoStagePredictor",
+    "Weights",
+    "__version__",
+    "concatenate",
+    "hookimpl",
+    "make_instances",
+]
+
+_HOMES = {
+    "fineseg.data.split": ("Category", "ImageInfo", "Split", "TrueObject"),
+    "fineseg.errors": ("FinesegError",),
+    "fineseg.hookspecs": ("hookimpl",),
+    "fineseg.predictions": ("Instances", "concatenate", "make_instances"),
+}
+"""Module -> the names it gives to this page; all others are records of `fineseg.parts`."""
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__ or name == "__version__":
+        raise AttributeError(f"module 'fineseg' has no attribute '{name}'")
+    value = getattr(import_module(_HOME_OF.get(name, "fineseg.parts")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,5 @@
+"""`python -m fineseg`."""
+
+from fineseg.cli.main import main
+
+main()

@@ -1,0 +1,55 @@
+"""The argument and options of every verb that reads a profile."""
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fineseg.cli import warn
+
+if TYPE_CHECKING:
+    from fineseg.catalog import Catalog
+    from fineseg.profile import Loaded
+
+PATH = click.Path(path_type=Path)
+
+
+def profile_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add PROFILE, --demo, --variant, --with and --set to a command."""
+    for decorate in (
+        click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set one value; repeatable."),
+        click.option("--with", "overlays", multiple=True, type=PATH, help="TOML laid over the profile; repeatable."),
+        click.option("--variant", metavar="NAME", help="Lay [variants.NAME] over the profile."),
+        click.option(
+            "--demo", is_flag=True, help="Lay [demo] over it: generated data, small sizes, minutes on 2 cores."
+        ),
+        click.argument("profile", type=PATH),
+    ):
+        function = decorate(function)
+    return function
+
+
+def load(
+    profile: Path, demo: bool, variant: str | None, overlays: tuple[Path, ...], settings: tuple[str, ...]
+) -> "tuple[Loaded, Catalog]":
+    """Load the plugins and the profile; broken plugins are warnings on stderr."""
+    from fineseg.catalog import load_catalog
+    from fineseg.profile import load_profile
+    from fineseg.profile.load import disabled_plugins
+
+    disable = disabled_plugins(profile, demo=demo, variant=variant, overlays=overlays, settings=settings)
+    catalog = load_catalog(disable=disable, warn=warn)
+    loaded = load_profile(profile, catalog, demo=demo, variant=variant, overlays=overlays, settings=settings)
+    return loaded, catalog
+
+
+def as_arguments(
+    profile: Path, demo: bool, variant: str | None, overlays: tuple[Path, ...], settings: tuple[str, ...]
+) -> str:
+    """Return the same choice as one writes it on a command line."""
+    words = [str(profile)] + (["--demo"] if demo else []) + (["--variant", variant] if variant else [])
+    words += [word for overlay in overlays for word in ("--with", str(overlay))]
+    words += [word for setting in settings for word in ("--set", setting)]
+    return shlex.join(words)

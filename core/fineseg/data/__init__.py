@@ -1,0 +1,1 @@
+"""What is common to all data sets: splits, COCO files, RLE masks, checks."""

@@ -1,0 +1,73 @@
+"""A split of a data set as plain frozen records: the form in which every dataset plugin hands over its annotations."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypedDict
+
+
+class RLE(TypedDict):
+    """COCO run-length encoding of one mask."""
+
+    size: list[int]  # [height, width]
+    counts: bytes
+
+
+Segmentation = RLE | list[list[float]]
+
+
+@dataclass(frozen=True)
+class Category:
+    """One class. `id` is the data set's own number; labels inside fineseg are positions in `Split.categories`."""
+
+    id: int
+    name: str
+    supercategory: str = ""
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """One image: its id in the data set, its file, and its size in pixels."""
+
+    id: int
+    file: Path
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class TrueObject:
+    """One annotated object.
+
+    `label` is contiguous, `box` is (x1, y1, x2, y2) in pixels without the legacy +1, `area` is the mask's area as the
+    annotation file states it (COCO's size classes go by it).
+    """
+
+    id: int
+    label: int
+    box: tuple[float, float, float, float]
+    segmentation: Segmentation
+    area: float
+    crowd: bool = False
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one split with their true objects. `labelled` is False for a test split without annotations."""
+
+    name: str
+    categories: tuple[Category, ...]
+    images: tuple[ImageInfo, ...]
+    objects: Mapping[int, tuple[TrueObject, ...]] = field(default_factory=dict)
+    labelled: bool = True
+
+    def objects_of(self, image_id: int) -> tuple[TrueObject, ...]:
+        """Return the true objects of one image, in file order."""
+        return self.objects.get(image_id, ())
+
+    def select(self, image_ids: Iterable[int], name: str | None = None) -> "Split":
+        """Return the part of the split with these images, in the order of the split."""
+        wanted = set(image_ids)
+        images = tuple(image for image in self.images if image.id in wanted)
+        objects = {image.id: self.objects_of(image.id) for image in images}
+        return replace(self, name=name or self.name, images=images, objects=objects)

@@ -1,0 +1,69 @@
+"""Every hook, on one page. A plugin implements those it needs and yields frozen records.
+
+    from fineseg import Ensembler, hookimpl
+
+    @hookimpl
+    def fineseg_ensemblers():
+        yield Ensembler("best-of", "keeps the best model's instances", BestOfOptions, build=best_of)
+
+The plugin's module (light: no torch, mmdet or ray at import) is named in its distribution's entry points:
+
+    [project.entry-points.fineseg]
+    best-of = "fineseg_best_of.plugin"
+"""
+
+from collections.abc import Iterable
+
+import pluggy
+
+from fineseg.parts import Backbone, Dataset, Ensembler, Head, Neck, Submission
+
+PROJECT = "fineseg"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def fineseg_backbones() -> Iterable[Backbone]:
+    """Feature extractors. `yield Backbone("resnet", "ResNet 18-152", ResNetOptions, build=build_resnet)`."""
+    return ()
+
+
+@hookspec
+def fineseg_necks() -> Iterable[Neck]:
+    """Necks between backbone and head. `yield Neck("fpn", "feature pyramid", FPNOptions, build=build_fpn)`."""
+    return ()
+
+
+@hookspec
+def fineseg_heads() -> Iterable[Head]:
+    """Detector recipes. `yield Head("mask-rcnn", "Mask R-CNN", MaskRCNNOptions, build=build_mask_rcnn)`."""
+    return ()
+
+
+@hookspec
+def fineseg_ensemblers() -> Iterable[Ensembler]:
+    """Several models' instances into one. `yield Ensembler("best-of", "...", BestOfOptions, build=best_of)`."""
+    return ()
+
+
+@hookspec
+def fineseg_datasets() -> Iterable[Dataset]:
+    """Data sets and formats. `yield Dataset("coco-instance", "...", CocoOptions, read=read_coco)`."""
+    return ()
+
+
+@hookspec
+def fineseg_submissions() -> Iterable[Submission]:
+    """Submission formats. `yield Submission("my-zip", "...", ZipOptions, write=write_zip, check=check_zip)`."""
+    return ()
+
+
+HOOK_OF_KIND = {
+    "backbone": "fineseg_backbones",
+    "neck": "fineseg_necks",
+    "head": "fineseg_heads",
+    "ensembler": "fineseg_ensemblers",
+    "dataset": "fineseg_datasets",
+    "submission": "fineseg_submissions",
+}

@@ -1,0 +1,230 @@
+"""COCO average precision of instances, with the area ranges and detection limits that a competition asks for.
+
+Letters: T IoU thresholds .50:.05:.95, R recall points 0:.01:1, K classes, A area ranges ("all" first), M detection
+limits. The matching and the precision curves are faster-coco-eval's; they equal pycocotools', whose own summary is
+bound to a limit of 100 detections.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from fineseg.data import masks
+from fineseg.data.split import ImageInfo, Split
+from fineseg.errors import FinesegError
+from fineseg.predictions import Instances, make_instances
+
+Kind = Literal["segm", "bbox"]
+AreaRanges = Mapping[str, tuple[float, float]]
+
+ALL_AREAS = (0.0, 1e5**2)
+COCO_AREA_RANGES: AreaRanges = {
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, 1e5**2),
+}
+COCO_MAX_DETECTIONS = (1, 10, 100)
+
+
+@dataclass(frozen=True)
+class APResult:
+    """Average precision in percent.
+
+    `summary` has "AP" (mean over the IoU thresholds), "AP50", "AP75" and one entry an area range, in the order of the
+    ranges ("small" -> "APs"; ranges that share a first letter -> "AP_<name>"). `per_class` has the AP of each category
+    in the order of the split. What has no truth is nan here and null in `plain()`.
+    """
+
+    summary: dict[str, float]
+    per_class: tuple[float, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the result as JSON-ready data: nan, which JSON does not know, becomes None."""
+        return {
+            "summary": {name: _none_for_nan(value) for name, value in self.summary.items()},
+            "per_class": [_none_for_nan(value) for value in self.per_class],
+        }
+
+
+def mask_ap(
+    truth: Split,
+    predictions: Mapping[int, Instances],
+    *,
+    area_ranges: AreaRanges = COCO_AREA_RANGES,
+    max_detections: Sequence[int] = COCO_MAX_DETECTIONS,
+    kind: Kind = "segm",
+) -> APResult:
+    """Measure predictions, by image id, against a labelled split.
+
+    Every figure is taken at the largest of `max_detections`, a limit per image and class. `area_ranges` are closed
+    intervals in square pixels; true objects fall into them by their stated area, detections by the area of their mask
+    (of their box for `kind` "bbox"). An image of the split without an entry counts as one without detections.
+    Detections of equal score keep their order. Raises `FinesegError` where predictions do not belong to the split.
+    """
+    _check_settings(truth, area_ranges, max_detections, kind)
+    _check_predictions(truth, predictions)
+    precision = _precision(truth, predictions, tuple(area_ranges.values()), max_detections, kind)
+    summary = {
+        "AP": _mean(precision[..., 0]),
+        "AP50": _mean(precision[0, ..., 0]),
+        "AP75": _mean(precision[5, ..., 0]),
+    }
+    for position, key in enumerate(area_keys(tuple(area_ranges)), start=1):
+        summary[key] = _mean(precision[..., position])
+    per_class = tuple(_mean(precision[:, :, label, 0]) for label in range(len(truth.categories)))
+    return APResult(summary, per_class)
+
+
+def area_keys(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the summary's keys of area ranges: "small" -> "APs", or "AP_small" where another starts with "s" too."""
+    initials = Counter(name[:1] for name in names)
+    return tuple(f"AP{name[:1]}" if initials[name[:1]] == 1 else f"AP_{name}" for name in names)
+
+
+def truth_as_prediction(split: Split) -> dict[int, Instances]:
+    """Return the true objects as perfect predictions of score 1, without crowd regions.
+
+    Measured against the same split they give 100, as long as the detection limit spares them.
+    """
+    found = {}
+    for image in split.images:
+        objects = [each for each in split.objects_of(image.id) if not each.crowd]
+        found[image.id] = make_instances(
+            image.id,
+            (image.height, image.width),
+            labels=[each.label for each in objects],
+            scores=np.ones(len(objects)),
+            boxes=[each.box for each in objects],
+            masks=[masks.to_rle(each.segmentation, image.height, image.width)["counts"] for each in objects],
+        )
+    return found
+
+
+def _precision(
+    truth: Split,
+    predictions: Mapping[int, Instances],
+    ranges: Sequence[tuple[float, float]],
+    max_detections: Sequence[int],
+    kind: Kind,
+) -> np.ndarray:
+    """Return the interpolated precision [T, R, K, A] at the largest detection limit; -1 where there is no truth."""
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    frame = {
+        "images": [{"id": image.id, "height": image.height, "width": image.width} for image in truth.images],
+        "categories": [{"id": label, "name": each.name} for label, each in enumerate(truth.categories)],
+    }
+    if not frame["images"] or not frame["categories"]:
+        return np.full((10, 101, len(truth.categories), 1 + len(ranges)), -1.0)
+    true_side = COCO({**frame, "annotations": _true_annotations(truth, kind)}, print_function=_silent)
+    found_side = COCO({**frame, "annotations": _found_annotations(truth, predictions, kind)}, print_function=_silent)
+    evaluation = COCOeval_faster(true_side, found_side, kind, print_function=_silent)
+    # Set here, not by `ranges=`, which logs a warning for ranges that leave areas out: a competition may want that.
+    evaluation.params.areaRng = [list(each) for each in (ALL_AREAS, *ranges)]
+    evaluation.params.areaRngLbl = ["all", *(str(position) for position in range(len(ranges)))]
+    evaluation.params.maxDets = sorted(int(limit) for limit in max_detections)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision: np.ndarray = evaluation.eval["precision"][..., -1]
+    return precision
+
+
+def _true_annotations(truth: Split, kind: Kind) -> list[dict[str, Any]]:
+    """Return the true objects as COCO annotations; ids start at 1 because 0 stands for "unmatched"."""
+    rows: list[dict[str, Any]] = []
+    for image in truth.images:
+        for each in truth.objects_of(image.id):
+            x1, y1, x2, y2 = each.box
+            row = {
+                "id": len(rows) + 1,
+                "image_id": image.id,
+                "category_id": each.label,
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": float(each.area),
+                "iscrowd": int(each.crowd),
+            }
+            if kind == "segm":
+                rle = masks.to_rle(each.segmentation, image.height, image.width)
+                row["segmentation"] = {"size": list(rle["size"]), "counts": rle["counts"]}
+            rows.append(row)
+    return rows
+
+
+def _found_annotations(truth: Split, predictions: Mapping[int, Instances], kind: Kind) -> list[dict[str, Any]]:
+    """Return the detections as COCO annotations, in their order, with the areas that size them."""
+    rows: list[dict[str, Any]] = []
+    for image in truth.images:
+        found = predictions.get(image.id)
+        if found is None or not len(found):
+            continue
+        boxes = found.boxes.astype(np.float64)
+        boxes[:, 2:] -= boxes[:, :2]
+        if kind == "segm":
+            area = masks.areas(list(found.masks), image.height, image.width)
+        else:
+            area = boxes[:, 2] * boxes[:, 3]
+        size = [image.height, image.width]
+        columns = (found.labels.tolist(), found.scores.tolist(), boxes.tolist(), area.tolist(), found.masks)
+        for label, score, box, square, counts in zip(*columns, strict=True):
+            row = {"id": len(rows) + 1, "image_id": image.id, "category_id": label, "score": score}
+            row |= {"bbox": box, "area": square, "iscrowd": 0}
+            if kind == "segm":
+                row["segmentation"] = {"size": size, "counts": counts}
+            rows.append(row)
+    return rows
+
+
+def _check_settings(truth: Split, area_ranges: AreaRanges, max_detections: Sequence[int], kind: str) -> None:
+    if not truth.labelled:
+        raise FinesegError(f"split {truth.name!r}: it has no annotations to measure against; choose a labelled split")
+    if kind not in ("segm", "bbox"):
+        raise FinesegError(f"average precision: kind {kind!r} is unknown; choose 'segm' or 'bbox'")
+    if not max_detections or min(max_detections) < 1:
+        raise FinesegError(f"max_detections: {list(max_detections)} is not a list of limits; give e.g. [1, 10, 100]")
+    for name, (low, high) in area_ranges.items():
+        if not name or not low < high:
+            raise FinesegError(f"area_ranges: {name!r} = [{low}, {high}] is no range; give a name and [low, high]")
+
+
+def _check_predictions(truth: Split, predictions: Mapping[int, Instances]) -> None:
+    images = {image.id: image for image in truth.images}
+    strange = sorted(image_id for image_id in predictions if image_id not in images)
+    if strange:
+        raise FinesegError(
+            f"split {truth.name!r}: it lacks {len(strange)} of the predicted images (first: {strange[0]}); "
+            "measure predictions on the split that they were made for"
+        )
+    for image_id, found in predictions.items():
+        fault = _fault(found, images[image_id], len(truth.categories))
+        if fault:
+            raise FinesegError(f"split {truth.name!r}, image {image_id}: {fault}")
+
+
+def _fault(found: Instances, image: ImageInfo, classes: int) -> str | None:
+    if (found.height, found.width) != (image.height, image.width):
+        return (
+            f"predictions are {found.width}x{found.height} pixels and the image is {image.width}x{image.height}; "
+            "masks and boxes belong in the original frame"
+        )
+    if len(found) and not (found.labels.min() >= 0 and found.labels.max() < classes):
+        return f"labels run from {found.labels.min()} to {found.labels.max()}; the split has labels 0 to {classes - 1}"
+    if not np.isfinite(found.scores).all():
+        return "a score is not a finite number; scores lie in 0 to 1"
+    return None
+
+
+def _mean(precision: np.ndarray) -> float:
+    """Return the mean in percent of the curves that have truth (-1 marks those without), nan where none has."""
+    measured = precision[precision > -1]
+    return 100.0 * float(measured.mean()) if measured.size else float("nan")
+
+
+def _none_for_nan(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _silent(*_: object) -> None:
+    """Take the evaluator's progress prints."""

@@ -1,0 +1,83 @@
+"""A split as a torch dataset of mmdet samples: resize, flip, box and mask ground truth."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import InstanceData
+from torch.utils.data import Dataset
+
+from fineseg.data import masks as rle_masks
+from fineseg.data.split import ImageInfo, Split, TrueObject
+from fineseg.mm.images import fit_size, read_image
+from fineseg.profile.schema import TrainTable
+
+
+class TrainingImages(Dataset[dict[str, Any]]):
+    """Images that hold at least one object that is not a crowd, each with a random size and flip.
+
+    Randomness comes from numpy's and Python's global state, which the trainer seeds at every epoch.
+    """
+
+    metainfo: dict[str, Any]
+
+    def __init__(self, split: Split, train: TrainTable) -> None:
+        self.split = split
+        self.train = train
+        self.images = [image for image in split.images if any(not o.crowd for o in split.objects_of(image.id))]
+        self.metainfo = {"classes": tuple(category.name for category in split.categories)}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image = self.images[index]
+        pixels = read_image(image.file)
+        low, high = self.train.short_side
+        size = fit_size(*pixels.shape[:2], self.train.long_side, int(np.random.randint(low, high + 1)))
+        flip = bool(np.random.random() < self.train.flip)
+        objects = [o for o in self.split.objects_of(image.id) if not o.crowd]
+        return _sample(image, pixels, objects, size, flip)
+
+
+def _sample(
+    image: ImageInfo, pixels: np.ndarray, objects: list[TrueObject], size: tuple[int, int], flip: bool
+) -> dict[str, Any]:
+    """Pack one image [H, W, 3] and its objects, scaled to `size` and mirrored where `flip`, as mmdet wants them."""
+    height, width = size
+    scaled = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    masks = np.stack([_scaled_mask(o, image, size) for o in objects])
+    scale = np.array([width / image.width, height / image.height] * 2)
+    boxes = np.array([o.box for o in objects], dtype=np.float64) * scale
+    boxes = boxes.clip(0, [width, height, width, height])
+    if flip:
+        scaled, masks = scaled[:, ::-1], masks[:, :, ::-1]
+        boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+    truth = InstanceData(
+        bboxes=torch.from_numpy(boxes.astype(np.float32)),
+        labels=torch.tensor([o.label for o in objects]),
+        masks=BitmapMasks(np.ascontiguousarray(masks), height, width),
+    )
+    sample = DetDataSample(
+        metainfo={
+            "img_id": image.id,
+            "img_path": str(image.file),
+            "ori_shape": (image.height, image.width),
+            "img_shape": (height, width),
+            "scale_factor": (float(scale[0]), float(scale[1])),
+            "flip": flip,
+        },
+        gt_instances=truth,
+        ignored_instances=InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)),
+    )
+    channels_first = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
+    return {"inputs": channels_first, "data_samples": sample}
+
+
+def _scaled_mask(true_object: TrueObject, image: ImageInfo, size: tuple[int, int]) -> np.ndarray:
+    rle = rle_masks.to_rle(true_object.segmentation, image.height, image.width)
+    mask = rle_masks.decode(rle["counts"], image.height, image.width).astype(np.uint8)
+    return np.asarray(cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST))

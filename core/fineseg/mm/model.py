@@ -1,0 +1,83 @@
+"""From a model's table to a torch module: parts composed into one mmdet detector."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mmdet.models  # noqa: F401  fills mmengine's registry with the classes that mmdet itself names by string
+from mmdet.models.data_preprocessors import DetDataPreprocessor
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from fineseg.catalog import Catalog
+from fineseg.errors import FinesegError
+from fineseg.mm.quiet import quiet
+from fineseg.mm.weights import load_backbone
+from fineseg.parts import Backbone, BackboneSpec, Head, HeadInput, HeadSpec, Neck, Normalisation, TwoStagePredictor
+from fineseg.profile.schema import ModelTable
+
+PAD_DIVISOR = 32
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """A detector and what must be known to feed it. `notes` list weights that did not match."""
+
+    module: nn.Module
+    predictor: TwoStagePredictor
+    normalisation: Normalisation
+    paramwise: Mapping[str, Mapping[str, float]]
+    notes: tuple[str, ...]
+
+
+def build_model(
+    model: ModelTable, catalog: Catalog, num_classes: int, *, weights_cache: Path | None, init: bool = True
+) -> BuiltModel:
+    """Build a model's detector on the CPU.
+
+    With `init` its weights are initialised and pretrained backbone weights are read (downloads go to `weights_cache`);
+    without, they are left for a checkpoint to fill.
+    """
+    backbone, neck_config, head = _specs(model, catalog, num_classes)
+    detector = {
+        **head.detector,
+        "backbone": backbone.config,
+        "neck": neck_config,
+        "data_preprocessor": _preprocessor(backbone.normalisation, masks=head.needs_masks),
+    }
+    notes: list[str] = []
+    with quiet(), DefaultScope.overwrite_default_scope("mmdet"):
+        module = MODELS.build(ConfigDict(detector))
+        if init:
+            module.init_weights()
+        if init and backbone.weights is not None and weights_cache is not None:
+            notes = load_backbone(module.backbone, backbone.weights, weights_cache)
+    paramwise = {**head.paramwise, **{f"backbone.{k}" if k else "backbone": v for k, v in backbone.paramwise.items()}}
+    return BuiltModel(module, head.predictor(module), backbone.normalisation, paramwise, tuple(notes))
+
+
+def _specs(model: ModelTable, catalog: Catalog, num_classes: int) -> tuple[BackboneSpec, Any, HeadSpec]:
+    backbone_part, backbone_options = catalog.choose("backbone", model.backbone.name, model.backbone.options)
+    neck_part, neck_options = catalog.choose("neck", model.neck.name, model.neck.options)
+    head_part, head_options = catalog.choose("head", model.head.name, model.head.options)
+    if not (isinstance(backbone_part, Backbone) and isinstance(neck_part, Neck) and isinstance(head_part, Head)):
+        raise FinesegError("a part was offered under the wrong kind")
+    backbone = backbone_part.build(backbone_options)
+    neck = neck_part.build(neck_options, backbone)
+    head = head_part.build(head_options, HeadInput(neck.channels, neck.strides, num_classes))
+    return backbone, neck.config, head
+
+
+def _preprocessor(normalisation: Normalisation, *, masks: bool) -> dict[str, Any]:
+    """Images arrive as BGR (OpenCV's order); mmdet normalises, flips channels where asked, and pads."""
+    return {
+        "type": DetDataPreprocessor,
+        "mean": list(normalisation.mean),
+        "std": list(normalisation.std),
+        "bgr_to_rgb": normalisation.order == "rgb",
+        "pad_mask": masks,
+        "pad_size_divisor": PAD_DIVISOR,
+    }

@@ -1,0 +1,193 @@
+"""What fineseg does while mmengine trains: seed, count, log, validate, checkpoint, resume."""
+
+import json
+import math
+import random
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from tensorboardX import SummaryWriter
+
+from fineseg.errors import FinesegError
+from fineseg.metrics.mask_ap import mask_ap
+from fineseg.mm.model import BuiltModel
+from fineseg.mm.predict import predict_image
+from fineseg.mm.weights import read_checkpoint
+from fineseg.predictions import Instances
+from fineseg.store import LEDGER, WEIGHTS, append_row, read_rows, write_text
+
+if TYPE_CHECKING:
+    from fineseg.mm.training import TrainingJob
+
+STATE = "state.pth"
+"""In a checkpoint folder, beside the weights: what else resuming needs."""
+CURVE = "curve.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainingEvents:
+    """How a training process speaks to whoever started it.
+
+    `progress(step, total, note)` comes after every step; `checkpoint(metrics, folder)` on every rank alike, with a
+    folder on rank 0 only, which may be removed when it returns. `resume_from` is a checkpoint folder.
+    """
+
+    progress: Callable[[int, int, str], None]
+    checkpoint: Callable[[Mapping[str, Any], Path | None], None]
+    resume_from: Path | None = None
+
+
+class TrainingHook(Hook):
+    """Runs after mmengine's own hooks, so that a checkpoint holds the schedule's state after the epoch."""
+
+    priority = "LOWEST"
+
+    def __init__(self, job: "TrainingJob", built: BuiltModel, events: TrainingEvents, total_steps: int) -> None:
+        self.job = job
+        self.built = built
+        self.events = events
+        self.total_steps = total_steps
+        self.unlogged_steps = 0
+        self.mark = time.monotonic()
+        self.scalars: SummaryWriter | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Take up the state of a checkpoint, or note on rank 0 what weights did not match."""
+        if self.events.resume_from is not None:
+            self._resume(runner, self.events.resume_from)
+        elif self.job.rank == 0:
+            write_text(self.job.folder / "weights_not_matched.txt", "".join(f"{n}\n" for n in self.built.notes))
+        if self.job.rank == 0:
+            _cut_curve(self.job.folder / CURVE, runner.iter)
+            self.scalars = SummaryWriter(str(self.job.folder / "tensorboard"), purge_step=runner.iter + 1)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed by epoch and rank: a resumed training draws what an undisturbed one draws."""
+        seed = (self.job.train.seed * 1_000_003 + runner.epoch) * 1_009 + self.job.rank
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Count the step, log the losses, refuse to go on with a loss that is not a number."""
+        losses = {name: _number(value) for name, value in (outputs or {}).items() if "loss" in name}
+        if not math.isfinite(losses.get("loss", 0.0)):
+            raise FinesegError(
+                f"training stopped at step {runner.iter}: the loss is {losses['loss']}; lower train.lr, set "
+                "train.clip_norm, or lengthen train.schedule.warmup"
+            )
+        self.unlogged_steps += 1
+        step = runner.iter + 1
+        if self.job.rank == 0:
+            rate = float(runner.optim_wrapper.get_lr()["lr"][0])
+            self._log({"step": step, "epoch": runner.epoch + 1, "lr": rate, **losses})
+        self.events.progress(step, self.total_steps, f"epoch {runner.epoch + 1}, loss {losses.get('loss', 0.0):.3f}")
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Validate and checkpoint where the profile asks for it, and always after the last epoch."""
+        train, epoch = self.job.train, runner.epoch + 1
+        last = epoch == train.epochs
+        metrics: dict[str, Any] = {"epoch": epoch, "step": runner.iter}
+        validated = bool(train.validate_every) and (last or epoch % train.validate_every == 0)
+        if validated:
+            metrics |= self._validate(runner)
+        self._log_epoch(metrics)
+        due = validated if train.checkpoint == "best" else epoch % train.checkpoint_every == 0
+        if due or last:
+            self._checkpoint(runner, metrics)
+
+    def _log_epoch(self, metrics: Mapping[str, Any]) -> None:
+        """Keep what was done: counted steps and seconds, and the validation scores beside the losses."""
+        if self.job.rank != 0:
+            return
+        now = time.monotonic()
+        cuda = torch.cuda.is_available()
+        done = {
+            "steps": self.unlogged_steps,
+            "seconds": round(now - self.mark, 3),
+            "workers": self.job.world,
+            "device": torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads",
+        }
+        self.unlogged_steps, self.mark = 0, now
+        append_row(self.job.folder / LEDGER, done)
+        if "AP" in metrics:
+            self._log(metrics)
+
+    def _log(self, row: Mapping[str, Any]) -> None:
+        """Keep one row of numbers at a step, for the report and for TensorBoard."""
+        append_row(self.job.folder / CURVE, row)
+        if self.scalars is not None:
+            for name in row.keys() - {"step", "epoch"}:
+                self.scalars.add_scalar(name, row[name], row["step"])
+
+    def after_train(self, runner: Runner) -> None:
+        """Close the TensorBoard file."""
+        if self.scalars is not None:
+            self.scalars.close()
+
+    def _validate(self, runner: Runner) -> dict[str, float]:
+        """Predict the validation images, shared over the ranks, and score them; the same numbers on every rank."""
+        job, split = self.job, self.job.validation
+        module = self.built.module.eval()
+        device = next(module.parameters()).device
+        mine = split.images[job.rank :: job.world]
+        found: list[Instances] = []
+        for done, image in enumerate(mine):
+            self.events.progress(runner.iter, self.total_steps, f"validating {done}/{len(mine)}")
+            found.append(predict_image(self.built, image, job.predict, device))
+        module.train()
+        gathered: list[Any] = [found]
+        if job.world > 1:
+            gathered = [None] * job.world
+            dist.all_gather_object(gathered, found)
+        predictions = {instances.image_id: instances for part in gathered for instances in part}
+        result = mask_ap(
+            split, predictions, area_ranges=job.metric.area_ranges, max_detections=job.metric.max_detections
+        )
+        return {name: value for name, value in result.summary.items() if math.isfinite(value)}
+
+    def _checkpoint(self, runner: Runner, metrics: Mapping[str, Any]) -> None:
+        if self.job.rank != 0:
+            self.events.checkpoint(metrics, None)
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            torch.save({"model": self.built.module.state_dict()}, folder / WEIGHTS)
+            state = {
+                "optimiser": runner.optim_wrapper.state_dict(),
+                "schedules": [schedule.state_dict() for schedule in runner.param_schedulers or []],
+                "epoch": runner.epoch + 1,
+                "step": runner.iter,
+            }
+            torch.save(state, folder / STATE)
+            self.events.checkpoint(metrics, folder)
+
+    def _resume(self, runner: Runner, folder: Path) -> None:
+        state = read_checkpoint(folder / STATE)
+        self.built.module.load_state_dict(read_checkpoint(folder / WEIGHTS)["model"])
+        runner.optim_wrapper.load_state_dict(state["optimiser"])
+        for schedule, saved in zip(runner.param_schedulers or [], state["schedules"], strict=True):
+            schedule.load_state_dict(saved)
+        runner.train_loop._epoch = state["epoch"]
+        runner.train_loop._iter = state["step"]
+
+
+def _number(value: Any) -> float:
+    return float(value.detach() if isinstance(value, torch.Tensor) else value)
+
+
+def _cut_curve(path: Path, step: int) -> None:
+    """Drop what a killed process logged after the checkpoint that training goes on from."""
+    if path.exists():
+        write_text(path, "".join(json.dumps(row) + "\n" for row in read_rows(path) if row["step"] <= step))

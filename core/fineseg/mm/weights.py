@@ -1,0 +1,105 @@
+"""Loading weights without ever running code that a file carries.
+
+Every tensor file goes through here, pretrained, resumed or predicted with: `weights_only` has no way around it.
+"""
+
+import hashlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fineseg.errors import FinesegError
+from fineseg.parts import Weights
+from fineseg.store import write_beside
+
+NESTED = ("state_dict", "model", "model_state_dict")
+"""Where checkpoints of other projects keep the tensors."""
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a torch checkpoint of plain data and tensors onto the CPU.
+
+    Raises `FinesegError` for a file that is missing, damaged, or holds anything but tensors and plain data.
+    """
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise FinesegError(f"{path}: no such weights file") from None
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        zipfile.BadZipFile,
+        ValueError,
+        KeyError,
+        TypeError,
+    ) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise FinesegError(f"{path}: refused: not a file of plain tensors ({reason[:160]})") from None
+    if not isinstance(loaded, dict):
+        raise FinesegError(f"{path}: refused: holds a {type(loaded).__name__}, not a table of tensors")
+    return loaded
+
+
+def read_tensors(source: str, cache: Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of a weights file: a path or URL of a torch checkpoint or an .npz archive."""
+    path = _download(source, cache) if source.startswith(("http://", "https://")) else Path(source)
+    if path.suffix == ".npz":
+        return _read_npz(path)
+    loaded = read_checkpoint(path)
+    for name in NESTED:
+        if isinstance(loaded.get(name), dict):
+            loaded = loaded[name]
+    return {key: value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
+
+
+def _read_npz(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: torch.from_numpy(np.array(archive[name])) for name in archive.files}
+    except FileNotFoundError:
+        raise FinesegError(f"{path}: no such weights file") from None
+    except (ValueError, zipfile.BadZipFile, EOFError, TypeError) as error:
+        raise FinesegError(f"{path}: refused: not an archive of plain arrays ({error})") from None
+
+
+def _download(url: str, cache: Path) -> Path:
+    """Fetch a URL once; the copy stays in the cache folder."""
+    target = cache / f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{url.rsplit('/', 1)[-1]}"
+    if not target.exists():
+        try:
+            write_beside(target, lambda beside: torch.hub.download_url_to_file(url, str(beside), progress=False))
+        except OSError as error:
+            raise FinesegError(f"{url}: cannot be fetched ({error}); download it and give its path") from None
+    return target
+
+
+def load_backbone(backbone: nn.Module, weights: Weights, cache: Path) -> list[str]:
+    """Load pretrained weights into a backbone; return a line for every tensor that did not match.
+
+    Raises `FinesegError` when nothing matches: such a file belongs to another network.
+    """
+    state = dict(weights.map_state(read_tensors(weights.source, cache)))
+    return load_state(backbone, state, weights.source)
+
+
+def load_state(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> list[str]:
+    """Copy what fits of `state` into a module; return a line for every tensor that did not match."""
+    own = module.state_dict()
+    fits = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    if not fits:
+        raise FinesegError(f"{source}: none of its {len(state)} tensors fits this network")
+    module.load_state_dict(fits, strict=False)
+    notes = [f"{key}: not in the file" for key in own if key not in state and "num_batches_tracked" not in key]
+    for key, value in state.items():
+        if key not in own:
+            notes.append(f"{key}: not in the network")
+        elif own[key].shape != value.shape:
+            notes.append(f"{key}: {tuple(value.shape)} in the file, {tuple(own[key].shape)} in the network")
+    return notes

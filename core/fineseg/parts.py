@@ -1,0 +1,219 @@
+"""The records that hooks yield, and the plain specs that their `build` functions return.
+
+Nothing here imports torch or mmdet: a record only names a part, its options and a function that imports what it needs
+when it is called. Model specs carry mmdet configuration whose `type` entries are classes, never registry names.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from fineseg.data.split import Split
+
+if TYPE_CHECKING:
+    import torch
+
+    from fineseg.predictions import Instances
+
+Config = dict[str, Any]
+Progress = Callable[[int, int], None]
+"""Called with (done, total) while something long goes on."""
+
+
+class Options(BaseModel):
+    """Base of every part's options: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NoOptions(Options):
+    """For a part that has nothing to set."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What all parts have: a name to write in a profile, one line about it, and its options.
+
+    `recipe_version` goes into content keys: raise it when the part's results change for the same options.
+    """
+
+    kind: ClassVar[str]
+    name: str
+    summary: str
+    options: type[BaseModel]
+    recipe_version: int = field(default=1, kw_only=True)
+
+
+# ---------------------------------------------------------------- model parts
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How a backbone wants its input: (pixel - mean) / std in the given channel order, pixels in 0..255."""
+
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    order: str = "rgb"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a backbone's weights come from: a file path or an http(s) URL, and how its keys map to the module's.
+
+    `map_state` gets the file's state dict and returns one whose keys are the backbone's own.
+    """
+
+    source: str
+    map_state: Callable[[Mapping[str, "torch.Tensor"]], Mapping[str, "torch.Tensor"]] = dict
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A backbone ready to be built: mmdet config, what its feature maps look like, and its input.
+
+    `channels[i]` is the width of the map whose side is 1/`strides[i]` of the image's.
+    """
+
+    config: Config
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    normalisation: Normalisation = Normalisation()
+    weights: Weights | None = None
+    paramwise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NeckSpec:
+    """A neck ready to be built; `config` is one mmdet module config or a list of them in sequence."""
+
+    config: Config | list[Config]
+    channels: int
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class HeadInput:
+    """What a head is built on: the pyramid's width and strides, and the number of thing classes."""
+
+    channels: int
+    strides: tuple[int, ...]
+    num_classes: int
+
+
+class TwoStagePredictor(Protocol):
+    """The prediction protocol of two-stage heads: four steps, each callable alone, all in the network's input frame.
+
+    Letters: B images, R proposals, N detections, C classes. Tensors lie on the model's device.
+    """
+
+    def encode(self, images: "torch.Tensor") -> Sequence["torch.Tensor"]:
+        """Turn normalised, padded images [B, 3, H, W] into feature maps, finest first."""
+
+    def proposals(self, features: Sequence["torch.Tensor"], sizes: Sequence[tuple[int, int]]) -> list["torch.Tensor"]:
+        """Return boxes [R, 4] per image; `sizes` are the (height, width) of the images without padding."""
+
+    def boxes(
+        self, features: Sequence["torch.Tensor"], proposals: list["torch.Tensor"], sizes: Sequence[tuple[int, int]]
+    ) -> list[tuple["torch.Tensor", "torch.Tensor"]]:
+        """Return per image refined boxes [R, 4] or [R, C, 4] and class probabilities [R, C + 1], background last."""
+
+    def masks(
+        self, features: Sequence["torch.Tensor"], boxes: list["torch.Tensor"], labels: list["torch.Tensor"]
+    ) -> list["torch.Tensor"]:
+        """Return per image the predicted class's mask probabilities [N, S, S] inside each box [N, 4]."""
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """A detector recipe around a given backbone and neck.
+
+    `detector` is mmdet config of the whole detector without backbone, neck and data preprocessor. `predictor` wraps
+    the built module in the prediction protocol. `needs_masks` says that training reads masks.
+    """
+
+    detector: Config
+    predictor: Callable[["torch.nn.Module"], TwoStagePredictor]
+    needs_masks: bool = True
+    paramwise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Backbone(Part):
+    """Feature extractor; `build(options)` returns a `BackboneSpec`."""
+
+    kind = "backbone"
+    build: Callable[[Any], BackboneSpec]
+
+
+@dataclass(frozen=True)
+class Neck(Part):
+    """What stands between backbone and head; `build(options, backbone)` returns a `NeckSpec`."""
+
+    kind = "neck"
+    build: Callable[[Any, BackboneSpec], NeckSpec]
+
+
+@dataclass(frozen=True)
+class Head(Part):
+    """A detector recipe; `build(options, head_input)` returns a `HeadSpec`."""
+
+    kind = "head"
+    build: Callable[[Any, HeadInput], HeadSpec]
+
+
+# ------------------------------------------------------- parts of the pipeline
+
+
+@dataclass(frozen=True)
+class ModelScore:
+    """What the evaluate stage measured of one model on the held-out split, in percent."""
+
+    model: str
+    ap: float
+    per_class: tuple[float, ...]
+
+
+Merge = Callable[[Sequence["Instances"]], "Instances"]
+"""Turns what several models say of one image, in the order of the scores, into one set of instances."""
+
+
+@dataclass(frozen=True)
+class Ensembler(Part):
+    """Several models' instances into one; `build(options, scores)` returns the function that merges one image."""
+
+    kind = "ensembler"
+    build: Callable[[Any, Sequence[ModelScore]], Merge]
+
+
+@dataclass(frozen=True)
+class Dataset(Part):
+    """A data set or a format of data sets.
+
+    `read(options, root, split)` returns one split; it raises `FinesegError` for files that are missing or wrong.
+    `generate(options, folder, split, progress)`, where a data set is drawn and not read, writes a split below `folder`,
+    which is `root` at reading then.
+    """
+
+    kind = "dataset"
+    read: Callable[[Any, Path, str], Split]
+    generate: Callable[[Any, Path, str, Progress], None] | None = None
+
+
+@dataclass(frozen=True)
+class Submission(Part):
+    """A competition's file format.
+
+    `write(options, split, predictions, path)` writes the file whole and returns its path; `check(options, split, path)`
+    reads it back and returns what is wrong with it, one line each.
+    """
+
+    kind = "submission"
+    write: Callable[[Any, Split, Mapping[int, "Instances"], Path], Path]
+    check: Callable[[Any, Split, Path], list[str]]
+    suffix: str = ".zip"
+
+
+KINDS: tuple[type[Part], ...] = (Backbone, Neck, Head, Ensembler, Dataset, Submission)

@@ -1,0 +1,115 @@
+"""Checking merged tables against the schema and every chosen part's own options: all faults at once."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from fineseg.catalog import Catalog
+from fineseg.errors import FinesegError, ProfileError
+from fineseg.profile.faults import faults_of, suggest
+from fineseg.profile.layers import at, merge
+from fineseg.profile.schema import PartChoice, Profile, TrainTable
+
+
+def check_tables(tables: Mapping[str, Any], catalog: Catalog, file: Path) -> Profile:
+    """Return the profile that the tables make.
+
+    Raises `ProfileError`: for each fault the file, the path in it, what is wrong and what would be right.
+    """
+    faults: list[str] = []
+    profile: Profile | None = None
+    try:
+        profile = Profile.model_validate(tables)
+    except ValidationError as error:
+        faults += faults_of(error, (), Profile, tables)
+    faults += _part_faults(tables, catalog)
+    faults += _model_faults(tables)
+    if faults or profile is None:
+        raise ProfileError([f"{file}: {fault}" for fault in dict.fromkeys(faults)])
+    return profile
+
+
+def complete(profile: Profile, catalog: Catalog) -> dict[str, Any]:
+    """Return a profile's tables with every default: the schema's, the parts' own, and `[train]` in each model."""
+    tables = profile.model_dump(mode="json")
+    for _, kind, value in choices(tables):
+        choice = PartChoice.model_validate(value)
+        _, options = catalog.choose(kind, choice.name, choice.options)
+        value.update(options.model_dump(mode="json"))
+    for name, model in tables["models"].items():
+        model["train"] = profile.train_of(name).model_dump(mode="json")
+    return tables
+
+
+def choices(tables: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    """Return (path, kind, value) of every place where tables choose a part."""
+    places: list[tuple[tuple[str, ...], str]] = [
+        (("data", "dataset"), "dataset"),
+        (("combine", "ensembler"), "ensembler"),
+        (("submission", "format"), "submission"),
+    ]
+    models = tables.get("models")
+    for name in models if isinstance(models, Mapping) else ():
+        places += [(("models", name, kind), kind) for kind in ("backbone", "neck", "head")]
+    found = [(path, kind, _at(tables, path)) for path, kind in places]
+    return [(".".join(path), kind, value) for path, kind, value in found if value is not None]
+
+
+def _at(tables: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        tables = tables.get(name) if isinstance(tables, Mapping) else None
+    return tables
+
+
+def _part_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
+    faults: list[str] = []
+    for path, kind, value in choices(tables):
+        try:
+            choice = PartChoice.model_validate(value)
+        except ValidationError:
+            continue  # the schema's own check has said so
+        try:
+            entry = catalog.find(kind, choice.name)
+        except FinesegError as error:
+            faults.append(f"{path}: {error}")
+            continue
+        try:
+            entry.part.options.model_validate(choice.options)
+        except ValidationError as error:
+            faults += faults_of(error, (path,), entry.part.options, choice.options)
+    return faults
+
+
+def _model_faults(tables: Mapping[str, Any]) -> list[str]:
+    """Check what one table says of another: the chosen models, and `[models.X.train]` over `[train]`."""
+    models = tables.get("models")
+    if not isinstance(models, Mapping):
+        return []
+    faults: list[str] = []
+    chosen = at(tables, "competition.models")
+    for name in chosen if isinstance(chosen, list) else ():
+        if isinstance(name, str) and name not in models:
+            faults.append(f"competition.models: no table [models.{name}]; {suggest(name, models)}")
+    for name, model in models.items():
+        own = model.get("train") if isinstance(model, Mapping) else None
+        if isinstance(own, Mapping) and own:
+            faults += _train_faults(tables.get("train"), own, ("models", name, "train"))
+    return faults
+
+
+def _train_faults(base: Any, own: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    """Return the faults of a model's own settings; where `[train]` has some too, only those of single settings."""
+    try:
+        below, sound = TrainTable.model_validate(base).model_dump(), True
+    except ValidationError:
+        below, sound = dict(base) if isinstance(base, Mapping) else {}, False
+    merged = merge(below, own)
+    try:
+        TrainTable.model_validate(merged)
+    except ValidationError as error:
+        lines = faults_of(error, path, TrainTable, merged)
+        start = ".".join(path)
+        return [line for line in lines if sound or line.startswith(tuple(f"{start}.{key}" for key in own))]
+    return []

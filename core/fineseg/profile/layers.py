@@ -1,0 +1,90 @@
+"""Merging tables: later layers win key by key, arrays and chosen parts are replaced whole."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Raw = Mapping[str, Any]
+
+PART_KEYS = frozenset({"backbone", "neck", "head", "dataset", "ensembler", "format"})
+"""Keys whose value chooses a part: a bare name there stands for a table with that `name` alone."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One source of settings: `origin` is how messages name it."""
+
+    origin: str
+    tables: Raw
+
+
+def merge(below: Raw, above: Raw) -> dict[str, Any]:
+    """Lay one table over another.
+
+    A choice with another `name` replaces the one below: its options belonged to another part. `[competition]` has a
+    name too, which chooses nothing.
+    """
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if key in PART_KEYS and isinstance(old, str) and isinstance(value, Mapping):
+            old = {"name": old}
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and not _other_choice(key, old, value):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _other_choice(key: str, old: Raw, new: Raw) -> bool:
+    return key != "competition" and "name" in old and "name" in new and old["name"] != new["name"]
+
+
+def merge_layers(layers: list[Layer]) -> dict[str, Any]:
+    """Merge layers, lowest first."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = merge(merged, layer.tables)
+    return merged
+
+
+def setters(layers: list[Layer], key: str) -> list[tuple[str, Any]]:
+    """Return (origin, value) of every layer that says something of a dotted key, lowest first.
+
+    The last one is in force: a layer that takes the key away, as one that chooses another part does, leaves none.
+    """
+    found: list[tuple[str, Any]] = []
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = merge(merged, layer.tables)
+        value = at(merged, key)
+        if value is MISSING:
+            found = []
+        elif at(layer.tables, key) is not MISSING:
+            found.append((layer.origin, value))
+    return found
+
+
+def at(tables: Any, key: str) -> Any:
+    """Return what stands at a dotted key, or `MISSING`."""
+    value = tables
+    names = key.split(".")
+    for number, name in enumerate(names):
+        if isinstance(value, str) and number and names[number - 1] in PART_KEYS:
+            value = {"name": value}
+        value = value.get(name, MISSING) if isinstance(value, Mapping) else MISSING
+    return value
+
+
+def leaves(tables: Raw, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted path of every value that is not a table."""
+    for key, value in tables.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{path}.")
+        else:
+            yield path
+
+
+MISSING = object()
+"""Stands for "nothing there", which None does not: it may be a value."""

@@ -1,0 +1,191 @@
+"""Reading a profile: layers in order of precedence, then one check that finds every fault.
+
+Precedence, lowest first: extended file, file, `[demo]`, `[variants.V]`, `--with` overlays, `--set`.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fineseg.catalog import Catalog
+from fineseg.errors import FinesegError
+from fineseg.profile.check import check_tables, complete
+from fineseg.profile.faults import suggest, written
+from fineseg.profile.layers import MISSING, Layer, at, leaves, merge_layers, setters
+from fineseg.profile.schema import Profile
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checked profile, with the layers it came from; `complete` also holds every default, the parts' own included."""
+
+    profile: Profile
+    file: Path
+    layers: tuple[Layer, ...]
+    tables: Mapping[str, Any]
+    complete: Mapping[str, Any]
+
+    def explain(self, key: str) -> list[tuple[str, Any]]:
+        """Return who set a dotted key, lowest layer first, ending with the value in force.
+
+        What `[models.X.train]` leaves alone is as `[train]` says. Raises `FinesegError` for an unknown key.
+        """
+        value = at(self.complete, key)
+        if value is MISSING:
+            raise FinesegError(f"--explain {key}: no such key; {suggest(key, sorted(leaves(self.complete)))}")
+        layers = list(self.layers)
+        model = key.split(".")
+        inherited = setters(layers, ".".join(model[2:])) if model[0] == "models" and model[2:3] == ["train"] else []
+        found = inherited + setters(layers, key)
+        if isinstance(value, Mapping):
+            return [*found, ("all layers and defaults together", value)]
+        return found or [("default", value)]
+
+
+def load_profile(
+    file: Path,
+    catalog: Catalog,
+    *,
+    demo: bool = False,
+    variant: str | None = None,
+    overlays: Sequence[Path] = (),
+    settings: Sequence[str] = (),
+) -> Loaded:
+    """Read, merge and check a profile.
+
+    Raises `ProfileError` with one line for each fault, or `FinesegError` for a file that cannot be read.
+    """
+    layers = _all_layers(file, demo=demo, variant=variant, overlays=overlays, settings=settings)
+    tables = merge_layers(layers)
+    profile = check_tables(tables, catalog, file)
+    return Loaded(profile, file, tuple(layers), tables, complete(profile, catalog))
+
+
+def disabled_plugins(
+    file: Path, *, demo: bool, variant: str | None, overlays: Sequence[Path], settings: Sequence[str]
+) -> list[str]:
+    """Return `[plugins] disable` of a profile: it must be known before the catalog is, which the check needs."""
+    layers = _all_layers(file, demo=demo, variant=variant, overlays=overlays, settings=settings)
+    table = merge_layers(layers).get("plugins")
+    names = table.get("disable") if isinstance(table, Mapping) else None
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _all_layers(
+    file: Path, *, demo: bool, variant: str | None, overlays: Sequence[Path], settings: Sequence[str]
+) -> list[Layer]:
+    layers = _file_layers(file, demo=demo, variant=variant)
+    layers += [Layer(f"--with {overlay}", _anchored(_read(overlay), overlay.parent)) for overlay in overlays]
+    return layers + [Layer(f"--set {setting}", _anchored(_parse_setting(setting), Path.cwd())) for setting in settings]
+
+
+def _file_layers(file: Path, *, demo: bool, variant: str | None) -> list[Layer]:
+    raw = _read(file)
+    layers: list[Layer] = []
+    overlays: dict[str, list[Layer]] = {}
+    extended = raw.pop("extends", None)
+    if extended is not None:
+        if not isinstance(extended, str):
+            raise FinesegError(f"{file}: extends: must be the path of one TOML file, not {written(extended)}")
+        below_file = file.parent / extended
+        below = _read(below_file)
+        if "extends" in below:
+            raise FinesegError(f"{below_file}: extends: only one level is allowed; {file} already extends this file")
+        _take_overlays(below, below_file, overlays)
+        layers.append(Layer(str(below_file), _anchored(below, below_file.parent)))
+    _take_overlays(raw, file, overlays)
+    layers.append(Layer(str(file), _anchored(raw, file.parent)))
+    if demo:
+        layers += _demo(overlays, file)
+    if variant is not None:
+        layers += _variant(overlays, variant, file)
+    return layers
+
+
+def _take_overlays(raw: dict[str, Any], file: Path, overlays: dict[str, list[Layer]]) -> None:
+    """Pop `[demo]` and `[variants.*]` off a file; those of an extended file lie below the file's own."""
+    demo, variants = raw.pop("demo", {}), raw.pop("variants", {})
+    if not isinstance(demo, Mapping):
+        raise FinesegError(f"{file}: demo: must be a table, [demo], not {written(demo)}")
+    if not isinstance(variants, Mapping) or not all(isinstance(v, Mapping) for v in variants.values()):
+        raise FinesegError(f"{file}: variants: must be tables, [variants.NAME], not {written(variants)}")
+    named = {f"variants.{name}": tables for name, tables in variants.items()}
+    for name, tables in (named | {"demo": demo} if demo else named).items():
+        layer = Layer(f"{file} [{name}]", _anchored(dict(tables), file.parent))
+        overlays.setdefault(name, []).append(layer)
+
+
+def _demo(overlays: Mapping[str, list[Layer]], file: Path) -> list[Layer]:
+    if "demo" not in overlays:
+        raise FinesegError(f"{file}: --demo: the profile has no [demo] table; add one, or run without --demo")
+    return overlays["demo"]
+
+
+def _variant(overlays: Mapping[str, list[Layer]], name: str, file: Path) -> list[Layer]:
+    found = overlays.get(f"variants.{name}")
+    if found is None:
+        known = [key.removeprefix("variants.") for key in overlays if key.startswith("variants.")]
+        hint = suggest(name, known) if known else "the profile has no variants"
+        raise FinesegError(f"{file}: --variant {name}: no [variants.{name}] table; {hint}")
+    return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise FinesegError(f"{file}: no such file; give the path of a profile (TOML)") from None
+    except OSError as error:
+        raise FinesegError(f"{file}: cannot be read: {error.strerror}; give the path of a profile (TOML)") from None
+    except ValueError as error:  # not UTF-8, or no path at all
+        raise FinesegError(f"{file}: cannot be read: {error}; a profile is a TOML file in UTF-8") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FinesegError(f"{file}: not valid TOML: {error}") from None
+
+
+def _parse_setting(setting: str) -> dict[str, Any]:
+    """Turn `a.b=value` into nested tables; the value is TOML, and a bare word is a string."""
+    key, equals, text = setting.partition("=")
+    names = key.strip().split(".")
+    if not equals or not all(names):
+        raise FinesegError(f"--set {setting}: must be KEY=VALUE with a dotted key, such as train.lr=0.01")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for name in reversed(names):
+        value = {name: value}
+    return dict(value)
+
+
+def _anchored(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make the paths of one layer absolute: they are relative to the file that states them."""
+    tables = dict(tables)
+    data = tables.get("data")
+    if isinstance(data, Mapping) and isinstance(data.get("root"), str) and data["root"]:
+        tables["data"] = {**data, "root": _absolute(data["root"], folder)}
+    models = tables.get("models")
+    if isinstance(models, Mapping):
+        tables["models"] = {name: _anchored_model(model, folder) for name, model in models.items()}
+    return tables
+
+
+def _anchored_model(model: Any, folder: Path) -> Any:
+    backbone = model.get("backbone") if isinstance(model, Mapping) else None
+    if not isinstance(backbone, Mapping):
+        return model
+    weights = backbone.get("weights")
+    if not isinstance(weights, str) or "://" in weights or weights == "none":
+        return model
+    return {**model, "backbone": {**backbone, "weights": _absolute(weights, folder)}}
+
+
+def _absolute(path: str, folder: Path) -> str:
+    try:
+        return str((folder / Path(path).expanduser()).resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FinesegError(f"{written(path)}: cannot be used as a path: {error}") from None

@@ -1,0 +1,1 @@
+"""The run's report: figures and one HTML page."""

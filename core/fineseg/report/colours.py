@@ -1,0 +1,32 @@
+"""Colours of classes and of models, the same on every picture, table and chart of a page."""
+
+import colorsys
+
+_CLASSES = (
+    "#e6194b", "#2f7ed8", "#ffb000", "#2ca44f", "#9b4dca", "#14b8c4", "#f3722c", "#e83e9c",
+    "#8fbf26", "#6a5cff", "#a9673a", "#00a884", "#ff8fa3", "#5b8c00", "#7aa7ff", "#c9a227",
+)  # fmt: skip
+_MODELS = ("#2f7ed8", "#e8710a", "#1a9f5a", "#b04fd0", "#d93a5e", "#0f9fb5", "#9a8a00", "#8d6e63")
+_GOLDEN_RATIO = 0.618034
+
+
+def class_colour(label: int) -> str:
+    """Return the colour of a class, by its position in the class table, as #rrggbb."""
+    if label < len(_CLASSES):
+        return _CLASSES[label]
+    hue = (label * _GOLDEN_RATIO) % 1.0
+    red, green, blue = colorsys.hls_to_rgb(hue, (0.42, 0.52, 0.62)[label % 3], 0.75)
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
+
+
+def model_colour(position: int) -> str:
+    """Return the colour of a run's model, by its position among the models."""
+    return _MODELS[position % len(_MODELS)]
+
+
+def text_on(colour: str) -> str:
+    """Return black or white, whichever reads better on a colour (relative luminance of WCAG 2.1)."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"

@@ -1,0 +1,227 @@
+"""The sections of a report that are made of text, tables and charts. Every one is a function of the report's data."""
+
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from fineseg.console import duration
+from fineseg.report.colours import class_colour, model_colour
+from fineseg.report.figures import Line, line_chart, line_of
+from fineseg.report.records import ReportData
+from fineseg.report.templates import render_section
+
+COMBINED = "combined"
+METRIC = "segm"
+CURVES = {"loss": "Training loss", "AP": "Validation AP", "lr": "Learning rate"}
+METRIC_TITLES = {"segm": "Mask AP", "bbox": "Box AP"}
+MEANINGS = {
+    "AP": "mean over IoU .50:.05:.95",
+    "AP50": "at IoU .50",
+    "AP75": "at IoU .75",
+    "APs": "small objects",
+    "APm": "medium objects",
+    "APl": "large objects",
+}
+
+
+# --------------------------------------------------------------------- scores
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of a table: None is shown as a dash; `best` of its column or row stands out."""
+
+    value: float | None
+    best: bool = False
+
+
+def best_model(metrics: Mapping[str, Any]) -> str | None:
+    """Return the model of the highest AP; without any figure the first one, None without models."""
+    aps = {name: _ap(table) for name, table in metrics["models"].items()}
+    rank: dict[str, float] = {name: -math.inf if ap is None else ap for name, ap in aps.items()}
+    return max(rank, key=rank.__getitem__, default=None)
+
+
+def is_combined(data: ReportData) -> bool:
+    """Return whether the run combined its models; one that did not shows its best model under that name."""
+    return COMBINED in data.metrics and data.manifest.get("profile", {}).get("combine", {}) is not None
+
+
+def scores(data: ReportData) -> str | None:
+    """Return the section of scores: a table a metric, the combination against the best model, AP by class."""
+    rows = dict(data.metrics["models"])
+    if is_combined(data):
+        rows[COMBINED] = data.metrics[COMBINED]
+    if not rows:
+        return None
+    tables = [_score_table(kind, rows) for kind in dict.fromkeys(kind for table in rows.values() for kind in table)]
+    return render_section(
+        "scores",
+        tables=tables,
+        meanings=MEANINGS,
+        tiles=_tiles(data),
+        verdict=_verdict(data),
+        classes=_class_table(data, [name for name in rows if name in data.per_class]),
+    )
+
+
+def _score_table(kind: str, rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    columns = list(dict.fromkeys(key for table in rows.values() for key in table.get(kind, {})))
+    found = {name: [_number(table.get(kind, {}).get(key)) for key in columns] for name, table in rows.items()}
+    best = [_highest(values) for values in zip(*found.values(), strict=True)]
+    cells = {
+        name: [Cell(value, value is not None and value == top) for value, top in zip(values, best, strict=True)]
+        for name, values in found.items()
+    }
+    return {"title": METRIC_TITLES.get(kind, kind), "columns": columns, "rows": cells}
+
+
+def _verdict(data: ReportData) -> str | None:
+    """Return the sentence that sets the combination against the best single model."""
+    best = best_model(data.metrics)
+    if best is None or not is_combined(data):
+        return None
+    alone, together = _ap(data.metrics["models"][best]), _ap(data.metrics[COMBINED])
+    if alone is None or together is None:
+        return "There is no AP to compare: the split has no true objects to score against."
+    gain = round(together, 1) - round(alone, 1)
+    where = f"{abs(gain):.1f} points {'above' if gain > 0 else 'below'}" if abs(gain) >= 0.05 else "the same as"
+    return f"Combined, the models reach {together:.1f} AP: {where} the best single model, {best}, with {alone:.1f}."
+
+
+def _tiles(data: ReportData) -> list[tuple[str, str, str]]:
+    """Return the headline figures as (figure, what it is, detail)."""
+    best, tiles = best_model(data.metrics), []
+    if is_combined(data):
+        tiles.append((_percent(_ap(data.metrics[COMBINED])), "AP combined", _models(len(data.metrics["models"]))))
+    if best is not None:
+        tiles.append((_percent(_ap(data.metrics["models"][best])), "AP of the best single model", best))
+    stages = data.manifest.get("seconds", {})
+    if stages:
+        tiles.append((duration(sum(stages.values())), "for this run", _work_words(data.manifest.get("work", {}))))
+    return tiles
+
+
+def _class_table(data: ReportData, names: Sequence[str]) -> dict[str, Any] | None:
+    """Return AP by class: a row a class with a cell for each of `names`, or None where no class was scored."""
+    rows = []
+    for label, category in enumerate(data.categories):
+        values = [_number(data.per_class[name][label]) for name in names]
+        top = _highest(values)
+        cells = [Cell(value, len(names) > 1 and value is not None and value == top) for value in values]
+        rows.append((category.name, class_colour(label), cells))
+    if all(cell.value is None for *_, cells in rows for cell in cells):
+        return None
+    return {"names": list(names), "rows": rows}
+
+
+def _ap(table: Mapping[str, Any]) -> float | None:
+    return _number(table.get(METRIC, {}).get("AP"))
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _highest(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _models(count: int) -> str:
+    return f"{count} model{'' if count == 1 else 's'}"
+
+
+# ------------------------------------------------------------ training curves
+
+
+def training_curves(data: ReportData) -> str | None:
+    """Return the section of training curves, or None where no model left any."""
+    colours = {model: model_colour(position) for position, model in enumerate(data.curves)}
+    charts = []
+    for key, title in CURVES.items():
+        lines = [line_of(rows, key, colours[model], noisy=key == "loss") for model, rows in data.curves.items()]
+        charts += _chart(title, [line for line in lines if line is not None], f"curves-{key}")
+    if not charts:
+        return None
+    legend = [(model, colour) for model, colour in colours.items() if data.curves[model]]
+    terms = [entry for position, model in enumerate(data.curves) if (entry := _terms(data, model, position))]
+    return render_section("curves", charts=charts, legend=legend, terms=terms)
+
+
+def _chart(title: str, lines: Sequence[Line], name: str) -> list[tuple[str, str, Markup]]:
+    """Return a chart as (title, words for those who cannot see it, SVG), or nothing without lines."""
+    if not lines:
+        return []
+    ends = "; ".join(f"{line.values[0]:.4g} to {line.values[-1]:.4g} at step {line.steps[-1]:.0f}" for line in lines)
+    return [(title, f"{title} over steps: {ends}", line_chart(lines, name=name))]
+
+
+def _terms(data: ReportData, model: str, position: int) -> dict[str, Any] | None:
+    """Return one model's losses term by term, or None where its total is all that was logged."""
+    rows = data.curves[model]
+    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if "loss" in key and key != "loss"]
+    lines = {key: line_of(rows, key, model_colour(i), noisy=True) for i, key in enumerate(keys)}
+    found = {key: line for key, line in lines.items() if line is not None}
+    if not found:
+        return None
+    chart = _chart(f"Loss terms of {model}", list(found.values()), f"terms-{position}")
+    return {"model": model, "legend": [(key, line.colour) for key, line in found.items()], "chart": chart[0]}
+
+
+# -------------------------------------------------------------------- what ran
+
+
+def what_ran(data: ReportData) -> str | None:
+    """Return the section that says how the figures came about and how to come by them again."""
+    manifest = data.manifest
+    words = manifest.get("command") or ["fineseg", "run", data.profile]
+    command = words if isinstance(words, str) else shlex.join(words)
+    return render_section(
+        "what_ran",
+        data=data,
+        manifest=manifest,
+        command=command,
+        facts=_facts(manifest),
+        resolved=json.dumps(manifest.get("profile", {}), indent=2, default=str, ensure_ascii=False),
+        stages=[(name, duration(seconds), seconds) for name, seconds in manifest.get("seconds", {}).items()],
+        trainings=manifest.get("trainings", {}),
+        work=_work_words(manifest.get("work", {})),
+        full=shlex.join(["fineseg", "run", data.profile]) if "--demo" in command.split() else None,
+    )
+
+
+def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what is said in a line each, as (what, value); what the manifest lacks is left out."""
+    git, hardware, software = manifest.get("git"), manifest.get("hardware", {}), manifest.get("environment", {})
+    gpus = hardware.get("gpus") or []
+    facts = [
+        ("Started", manifest.get("started")),
+        ("Git commit", None if git is None else git["commit"] + (", with uncommitted changes" if git["dirty"] else "")),
+        ("Data", manifest.get("data", {}).get("root")),
+        ("Processor", software.get("processor")),
+        ("CPUs", hardware.get("cpus")),
+        ("Memory", f"{hardware['memory_gib']} GiB" if "memory_gib" in hardware else None),
+        ("GPUs", (", ".join(map(str, gpus)) or "none") if "gpus" in hardware else None),
+        ("Platform", software.get("platform")),
+        ("Python", software.get("python")),
+    ]
+    return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+def _work_words(work: Mapping[str, int]) -> str:
+    """Return what was computed, in words; what was found in the store is no work."""
+    if not work:
+        return ""
+    if not any(work.values()):
+        return "nothing was left to compute"
+    units = {"optimizer_steps": "optimizer steps", "forward_passes": "images predicted"}
+    return ", ".join(f"{count:,} {units.get(name, name.replace('_', ' '))}" for name, count in work.items())

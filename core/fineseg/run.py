@@ -1,0 +1,136 @@
+"""A run, from a checked profile to a submission and a report: read this page first.
+
+prepare -> train -> predict -> evaluate each model -> combine -> evaluate -> submit -> report. Every stage leaves its
+results in the store under content keys and does only what is missing there.
+"""
+
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fineseg.catalog import Catalog
+from fineseg.console import Console, duration
+from fineseg.metrics.mask_ap import APResult
+from fineseg.parts import ModelScore
+from fineseg.profile.load import Loaded
+from fineseg.scheduling.scheduler import Scheduler
+from fineseg.stages.combine import combine
+from fineseg.stages.context import Context
+from fineseg.stages.evaluate import evaluate
+from fineseg.stages.predict import Predicted, predict
+from fineseg.stages.prepare import Prepared, prepare
+from fineseg.stages.report import Outcome, write_run
+from fineseg.stages.submit import submit
+from fineseg.stages.train import train
+from fineseg.store import Store, read_rows, write_json
+
+COMBINED = "combined"
+
+
+@dataclass
+class Watch:
+    """Seconds that each stage took."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; a stage that is entered again adds up."""
+        started = time.monotonic()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 2)
+
+
+def run(loaded: Loaded, catalog: Catalog, console: Console, store: Store, out: Path, ray_address: str | None) -> Path:
+    """Run a profile; return the run folder, which holds metrics.json, the submission and report.html."""
+    started, watch = datetime.now().astimezone(), Watch()
+    out.mkdir(parents=True, exist_ok=True)
+    console.keep(out / "log.txt")
+    with Scheduler(console, ray_address) as scheduler:
+        context = Context(loaded.profile, loaded.tables, loaded.file, catalog, store, console, scheduler)
+        with watch.stage("prepare"):
+            prepared = prepare(context)
+        before = work_done(store)
+        with watch.stage("train"):
+            trained = train(context, prepared)
+        with watch.stage("predict"):
+            predicted = predict(context, prepared, trained)
+    with watch.stage("evaluate"):
+        results = {model: _evaluate(context, prepared, predicted[model, "validation"]) for model in trained}
+    with watch.stage("combine"):
+        final = {role: _combine(context, prepared, predicted, results, role) for role in ("validation", "test")}
+    with watch.stage("evaluate"):
+        results[COMBINED] = _evaluate(context, prepared, final["validation"])
+    metrics = metrics_table(results)
+    write_json(out / "metrics.json", metrics)
+    with watch.stage("submit"):
+        submission = submit(context, prepared, final["test"], out)
+    work = {name: count - before[name] for name, count in work_done(store).items()}
+    outcome = Outcome(
+        command=shlex.join(["fineseg", *sys.argv[1:]]),
+        started=started.isoformat(timespec="seconds"),
+        seconds=watch.seconds,
+        work=work,
+        metrics=metrics,
+        per_class={name: result.per_class for name, result in results.items()},
+        trained=trained,
+        predicted=predicted,
+        combined=final["validation"],
+        submission=submission,
+    )
+    report = write_run(context, prepared, outcome, out)
+    _say_result(console, results, submission, report, sum(watch.seconds.values()))
+    return out
+
+
+def _evaluate(context: Context, prepared: Prepared, predicted: Predicted) -> APResult:
+    return evaluate(context, prepared, predicted.model, predicted.key, predicted.read())
+
+
+def _combine(
+    context: Context,
+    prepared: Prepared,
+    predicted: Mapping[tuple[str, str], Predicted],
+    results: Mapping[str, APResult],
+    role: str,
+) -> Predicted:
+    """Combine the models on one split; without `[combine]` the one best model stands for them."""
+    models = [model for model, found in predicted if found == role]
+    if context.profile.combine is None:
+        best = max(models, key=lambda model: results[model].summary["AP"])
+        return predicted[best, role]
+    scores = [ModelScore(model, results[model].summary["AP"], results[model].per_class) for model in models]
+    split = prepared.splits.validation if role == "validation" else prepared.splits.test
+    return combine(context, split, [predicted[model, role] for model in models], scores)
+
+
+def metrics_table(results: Mapping[str, APResult]) -> dict[str, Any]:
+    """Return what metrics.json holds, in percent."""
+    tables = {name: {"segm": result.plain()["summary"]} for name, result in results.items()}
+    combined = tables.pop(COMBINED)
+    return {"models": tables, COMBINED: combined}
+
+
+def work_done(store: Store) -> dict[str, int]:
+    """Return what the store's ledgers count: optimiser steps and forward passes (images) ever made for it."""
+    counts = {"optimizer_steps": 0, "forward_passes": 0}
+    for kind, unit, name in (("train", "steps", "optimizer_steps"), ("predict", "images", "forward_passes")):
+        for ledger in (store.root / kind).glob("*/ledger.jsonl"):
+            counts[name] += sum(row[unit] for row in read_rows(ledger))
+    return counts
+
+
+def _say_result(
+    console: Console, results: Mapping[str, APResult], submission: Path | None, report: Path, seconds: float
+) -> None:
+    for name, result in results.items():
+        scores = "  ".join(f"{key} {value:5.1f}" for key, value in result.summary.items())
+        console.say(f"{name:>12}  {scores}")
+    wrote = f"{submission} and {report}" if submission else str(report)
+    console.say(f"done in {duration(seconds)}: wrote {wrote}; open the report in a browser")

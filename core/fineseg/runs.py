@@ -1,0 +1,165 @@
+"""What a run is made of: the splits it reads, the content keys its results stand under, the manifest it leaves."""
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fineseg.catalog import Catalog
+from fineseg.data.split import Split
+from fineseg.errors import FinesegError
+from fineseg.profile.schema import PartChoice, Profile, RandomValidation
+from fineseg.store import content_key
+
+NOT_IN_KEYS = frozenset({"workers", "cpus", "keep", "checkpoint_every"})
+"""Settings of `[train]` that change how a training runs, not what comes out of it."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three roles that splits play in a run."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+    def named(self) -> dict[str, Split]:
+        """Return the splits by name, each once."""
+        return {split.name: split for split in (self.train, self.validation, self.test)}
+
+
+def wanted_splits(profile: Profile) -> list[str]:
+    """Return the names of the data set's own splits that a profile reads."""
+    data = profile.data
+    names = [data.train]
+    names += [data.validation] if isinstance(data.validation, str) else []
+    names += [data.test] if data.test is not None else []
+    return list(dict.fromkeys(names))
+
+
+def read_splits(profile: Profile, catalog: Catalog, root: Path) -> Splits:
+    """Read the splits that a profile names below the data's root.
+
+    Raises `FinesegError` for a held-out part as large as the split, or splits whose classes differ.
+    """
+    part, options = catalog.choose("dataset", profile.data.dataset.name, profile.data.dataset.options)
+    read = {name: part.read(options, root, name) for name in wanted_splits(profile)}
+    train, validation = _hold_out(read[profile.data.train], profile, read)
+    test = read[profile.data.test] if profile.data.test is not None else validation
+    for split in (validation, test):
+        if split.labelled and split.categories != train.categories:
+            raise FinesegError(
+                f"data: split '{split.name}' has other classes than '{train.name}' "
+                f"({len(split.categories)} and {len(train.categories)}); both must list the same categories"
+            )
+    if not validation.labelled:
+        raise FinesegError(f"data.validation: split '{validation.name}' has no annotations to score against")
+    return Splits(train, validation, test)
+
+
+def _hold_out(train: Split, profile: Profile, read: Mapping[str, Split]) -> tuple[Split, Split]:
+    chosen = profile.data.validation
+    if not isinstance(chosen, RandomValidation):
+        return train, read[chosen]
+    if chosen.random >= len(train.images):
+        raise FinesegError(
+            f"data.validation.random: cannot hold out {chosen.random} of the {len(train.images)} images of "
+            f"'{train.name}'; give a smaller number"
+        )
+    order = np.random.default_rng(chosen.seed).permutation(len(train.images))
+    held = {train.images[i].id for i in order[: chosen.random]}
+    rest = [image.id for image in train.images if image.id not in held]
+    return train.select(rest, f"{train.name}-rest"), train.select(held, f"{train.name}-held-out")
+
+
+def part_key(catalog: Catalog, kind: str, choice: PartChoice) -> dict[str, Any]:
+    """Return what of a part goes into a content key: name, all options with their defaults, recipe version.
+
+    A weights file counts by its content.
+    """
+    part, options = catalog.choose(kind, choice.name, choice.options)
+    values = options.model_dump(mode="json")
+    weights = values.get("weights")
+    if isinstance(weights, str) and Path(weights).is_file():
+        values["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    return {"name": part.name, "options": values, "recipe": part.recipe_version}
+
+
+def split_digest(split: Split, image_hashes: Mapping[str, str]) -> str:
+    """Return a hash of a split's classes, images (by content) and annotations."""
+    digest = hashlib.sha256()
+    digest.update(json.dumps([[c.id, c.name] for c in split.categories]).encode())
+    for image in split.images:
+        objects = [[o.label, o.box, o.segmentation, o.area, o.crowd] for o in split.objects_of(image.id)]
+        row = [image.id, image_hashes[str(image.file)], image.width, image.height, objects]
+        digest.update(json.dumps(row, default=_text).encode())
+    return digest.hexdigest()
+
+
+def _text(value: Any) -> str:
+    return value.decode("ascii") if isinstance(value, bytes) else str(value)
+
+
+def training_key(profile: Profile, catalog: Catalog, model: str, digests: Mapping[str, str], splits: Splits) -> str:
+    """Return the content key of one model's training."""
+    table = profile.models[model]
+    train = profile.train_of(model).model_dump(mode="json", exclude=set(NOT_IN_KEYS))
+    key: dict[str, Any] = {
+        "parts": {kind: part_key(catalog, kind, getattr(table, kind)) for kind in ("backbone", "neck", "head")},
+        "train": train,
+        "data": [digests[splits.train.name], digests[splits.validation.name]],
+    }
+    if train["validate_every"] or train["checkpoint"] == "best":
+        key["validation"] = [profile.metric.model_dump(mode="json"), predict_key(profile)]
+    return content_key(key)
+
+
+def predict_key(profile: Profile) -> dict[str, Any]:
+    """Return what of `[predict]` changes predictions."""
+    return profile.predict.model_dump(mode="json", exclude={"cpus"})
+
+
+def prediction_key(profile: Profile, training: str, digest: str) -> str:
+    """Return the content key of one model's predictions of one split."""
+    return content_key({"training": training, "predict": predict_key(profile), "split": digest})
+
+
+def environment(catalog: Catalog) -> dict[str, Any]:
+    """Return what a manifest records of the machine and the software; none of it is part of a content key."""
+    names = ["torch", "onedl-mmcv", "onedl-mmdetection", "onedl-mmengine", "ray", "numpy", "pycocotools"]
+    plugins = {f"{entry.distribution}": entry.version for entry in catalog.entries}
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "versions": {name: _version(name) for name in ["fineseg", *names]},
+        "plugins": plugins,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Return commit and dirty flag of the repository that a profile lies in, or None where there is none."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

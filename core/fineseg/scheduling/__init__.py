@@ -1,0 +1,1 @@
+"""The only part of the core that imports Ray: trainings and prediction shards on whatever machines there are."""

@@ -1,0 +1,56 @@
+"""Progress across processes: workers write to one small actor, the driver reads it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from fineseg.scheduling.orders import State
+
+INTERVAL = 0.5
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    """Keeps the newest (done, total, note) of every topic."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, State] = {}
+
+    def post(self, topic: str, state: State) -> None:
+        """Replace the state of a topic."""
+        self.states[topic] = state
+
+    def read(self) -> dict[str, State]:
+        """Return all states."""
+        return self.states
+
+
+@contextmanager
+def watched(show: Callable[[str, State], None]) -> Iterator[Any]:
+    """Start a board and call `show(topic, state)` with what changes on it until the block ends."""
+    board = Board.remote()  # type: ignore[attr-defined]
+    stop = threading.Event()
+
+    def poll() -> None:
+        seen: dict[str, State] = {}
+        while not stop.wait(INTERVAL):
+            try:
+                states: dict[str, State] = ray.get(board.read.remote(), timeout=10)
+            except Exception:
+                continue  # a busy or ending session: the next reading tells
+            for topic, state in states.items():
+                if seen.get(topic) != state:
+                    show(topic, state)
+            seen = states
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield board
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+        ray.kill(board)

@@ -1,0 +1,101 @@
+"""Prediction over Ray: fixed shards of image ids, a bounded pool of actors, each shard one file written whole."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from fineseg.errors import FinesegError
+from fineseg.scheduling.board import watched
+from fineseg.scheduling.orders import PredictionOrder, PredictionSetting, State
+from fineseg.scheduling.session import resources
+
+
+def predict_all(
+    orders: Sequence[PredictionOrder], setting: PredictionSetting, show: Callable[[str, State], None]
+) -> None:
+    """Predict all shards; raises what a shard raised once the running ones have ended."""
+    cpus, gpus = resources()
+    room = gpus or cpus // setting.cpus
+    if room < 1:
+        raise FinesegError(f"predict.cpus = {setting.cpus}: Ray found {cpus} cores; lower it")
+    with watched(show) as board:
+        remote = ray.remote(num_cpus=setting.cpus, num_gpus=1 if gpus else 0)(ShardPredictor)
+        actors = [remote.remote(setting, board) for _ in range(min(room, len(orders)))]
+        try:
+            _drain(iter(orders), actors)
+        finally:
+            for actor in actors:
+                ray.kill(actor)
+
+
+def _drain(orders: Iterator[PredictionOrder], actors: list[Any]) -> None:
+    """Keep every actor busy with one shard at a time."""
+    busy: dict[Any, Any] = {}
+    for actor in actors:
+        order = next(orders, None)
+        if order is not None:
+            busy[actor.predict.remote(order)] = actor
+    while busy:
+        (ready,), _ = ray.wait(list(busy), num_returns=1)
+        actor = busy.pop(ready)
+        try:
+            ray.get(ready)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, FinesegError):
+                raise FinesegError(str(error.cause)) from None
+            raise
+        order = next(orders, None)
+        if order is not None:
+            busy[actor.predict.remote(order)] = actor
+
+
+class ShardPredictor:
+    """A process that holds one model at a time and predicts shards with it."""
+
+    def __init__(self, setting: PredictionSetting, board: Any) -> None:
+        import torch
+
+        from fineseg.catalog import load_catalog
+        from fineseg.profile.check import check_tables
+        from fineseg.runs import read_splits
+
+        torch.set_num_threads(setting.cpus)
+        self.board = board
+        disable = setting.tables.get("plugins", {}).get("disable", ())
+        self.catalog = load_catalog(disable=disable, warn=lambda _: None)
+        self.profile = check_tables(setting.tables, self.catalog, Path(setting.file))
+        self.splits = read_splits(self.profile, self.catalog, Path(setting.data_root))
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.loaded: tuple[str, Any] | None = None
+
+    def predict(self, order: PredictionOrder) -> None:
+        """Predict one shard and write its file."""
+        from fineseg.mm.predict import predict_image
+        from fineseg.predictions import write_instances
+        from fineseg.store import LEDGER, append_row
+
+        built = self._model(order)
+        split = getattr(self.splits, order.role).select(order.image_ids)
+        started = time.monotonic()
+        found = []
+        for done, image in enumerate(split.images, start=1):
+            found.append(predict_image(built, image, self.profile.predict, self.device))
+            self.board.post.remote(f"{order.topic}/{Path(order.file).name}", (done, len(split.images), ""))
+        work = {"images": len(found), "seconds": round(time.monotonic() - started, 3)}
+        append_row(Path(order.file).parent / LEDGER, work)
+        write_instances(Path(order.file), found)
+
+    def _model(self, order: PredictionOrder) -> Any:
+        from fineseg.mm.model import build_model
+        from fineseg.mm.predict import load_trained
+
+        if self.loaded is None or self.loaded[0] != order.weights:
+            classes = len(self.splits.train.categories)
+            built = build_model(self.profile.models[order.model], self.catalog, classes, weights_cache=None, init=False)
+            load_trained(built, Path(order.weights))
+            built.module.to(self.device).eval()
+            self.loaded = (order.weights, built)
+        return self.loaded[1]

@@ -1,0 +1,61 @@
+"""One Ray session for all stages of a run, started when a stage first has work to do."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+
+from fineseg.console import Console
+from fineseg.scheduling.orders import PredictionOrder, PredictionSetting, State, TrainingOrder
+from fineseg.scheduling.session import ray_session
+
+Show = Callable[[str, State], None]
+
+
+class Scheduler:
+    """Where trainings and predictions run. A run that has nothing to do never starts Ray."""
+
+    def __init__(self, console: Console, address: str | None = None) -> None:
+        self.console = console
+        self.address = address
+        self._stack = ExitStack()
+        self._started = False
+
+    def __enter__(self) -> "Scheduler":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._started:
+            with self.console.task("stopping Ray"):
+                self._stack.close()
+
+    def start(self) -> None:
+        """Start or join Ray, once."""
+        if not self._started:
+            with self.console.task("starting Ray"):
+                self._stack.enter_context(ray_session(self.address))
+            self._started = True
+
+    def train(
+        self, orders: Sequence[TrainingOrder], show: Show, ended: Callable[[TrainingOrder], None]
+    ) -> list[Exception | None]:
+        """Run trainings; see `training.train_all`."""
+        self.start()
+        with self.console.task("loading torch and mmdet"):
+            from fineseg.scheduling.training import train_all
+
+        return train_all(orders, show, ended)
+
+    def predict(
+        self,
+        orders: Sequence[PredictionOrder],
+        setting: PredictionSetting,
+        show: Show,
+    ) -> None:
+        """Predict shards; see `prediction.predict_all`."""
+        self.start()
+        with self.console.task("loading torch and mmdet"):
+            from fineseg.scheduling.prediction import predict_all
+
+        predict_all(orders, setting, show)

@@ -1,0 +1,200 @@
+"""Trainings through Ray Train: one `TorchTrainer` a model, several side by side while there are cores for them."""
+
+import shutil
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fineseg.errors import FinesegError
+from fineseg.scheduling.board import watched
+from fineseg.scheduling.orders import State, TrainingOrder
+from fineseg.scheduling.session import resources
+from fineseg.store import WEIGHTS, write_beside
+
+RAY_FOLDER = "ray"
+RETRIES = 1
+"""How often a training is taken up again after a worker died; a fault of the profile dies again at once."""
+
+
+def train_all(
+    orders: Sequence[TrainingOrder], show: Callable[[str, State], None], ended: Callable[[TrainingOrder], None]
+) -> list[Exception | None]:
+    """Run trainings, as many at a time as the session has room for; return per order None or what went wrong.
+
+    A training that fails does not stop the others; `ended` is told of each that succeeds, as soon as its weights stand.
+    """
+    cpus, gpus = resources()
+    side_by_side, cores = plan_side_by_side(orders, cpus, gpus)
+    with watched(show) as board:
+
+        def attempt(number: int) -> Exception | None:
+            try:
+                _train_one(orders[number], board, cores[number], gpus > 0)
+                ended(orders[number])
+                shutil.rmtree(Path(orders[number].folder) / RAY_FOLDER, ignore_errors=True)
+            except Exception as error:
+                return error
+            return None
+
+        return _in_threads(attempt, len(orders), side_by_side)
+
+
+def _in_threads(attempt: Callable[[int], Exception | None], count: int, threads: int) -> list[Exception | None]:
+    """Call `attempt` with 0..count - 1, `threads` at a time.
+
+    The threads are daemons joined in short waits: Ctrl-C must end the run, not wait for the trainings.
+    """
+    outcomes: dict[int, Exception | None] = {}
+    waiting = iter(range(count))
+
+    def work() -> None:
+        for number in waiting:
+            outcomes[number] = attempt(number)
+
+    pool = [threading.Thread(target=work, daemon=True) for _ in range(threads)]
+    for thread in pool:
+        thread.start()
+    for thread in pool:
+        while thread.is_alive():
+            thread.join(0.2)
+    return [outcomes[number] for number in range(count)]
+
+
+def plan_side_by_side(orders: Sequence[TrainingOrder], cpus: int, gpus: int) -> tuple[int, list[int]]:
+    """Return how many trainings run at once, and the cores that each worker of each training gets.
+
+    With GPUs every worker has one to itself. Without, trainings go in rounds, and those of one round share the cores
+    evenly: three on two cores are two with one core each, then one with both. `train.cpus` overrides the share.
+
+    Raises `FinesegError` when not even one training fits.
+    """
+    workers = max(order.workers for order in orders)
+    slots = gpus or cpus // max(order.cpus or 1 for order in orders)
+    if workers > slots:
+        what = f"{gpus} GPUs" if gpus else f"{cpus} cores"
+        raise FinesegError(f"train.workers = {workers}: no room on the {what} that Ray found; lower it or train.cpus")
+    side_by_side = min(len(orders), slots // workers)
+    cores = []
+    for number, order in enumerate(orders):
+        beside = min(side_by_side, len(orders) - number // side_by_side * side_by_side)
+        cores.append(order.cpus or max(1, cpus // (beside * workers)))
+    return side_by_side, cores
+
+
+def _train_one(order: TrainingOrder, board: Any, cpus: int, gpu: bool) -> None:
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.config import LoggingConfig
+
+    best = order.checkpoint == "best"
+    folder = Path(order.folder)
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"order": order, "board": board, "cpus": cpus},
+        scaling_config=ScalingConfig(
+            num_workers=order.workers, use_gpu=gpu, resources_per_worker={"CPU": cpus, **({"GPU": 1} if gpu else {})}
+        ),
+        run_config=RunConfig(
+            name=RAY_FOLDER,
+            storage_path=str(folder),
+            failure_config=FailureConfig(max_failures=RETRIES),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=order.keep, checkpoint_score_attribute="AP" if best else None
+            ),
+            logging_config=LoggingConfig(log_level="INFO"),
+        ),
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+    )
+    result = _fit(trainer)
+    checkpoint = max(result.best_checkpoints, key=lambda pair: pair[1]["AP"])[0] if best else result.checkpoint
+    with checkpoint.as_directory() as saved:
+        write_beside(folder / WEIGHTS, lambda beside: shutil.copyfile(Path(saved) / WEIGHTS, beside))
+
+
+def _fit(trainer: Any) -> Any:
+    """Run a trainer; what a worker raised is raised here, a user's fault as one."""
+    from ray.train.v2.api.exceptions import WorkerGroupError
+
+    try:
+        return trainer.fit()
+    except WorkerGroupError as error:
+        for failure in error.worker_failures.values():
+            cause: BaseException | None = failure
+            while cause is not None:
+                if isinstance(cause, FinesegError):
+                    raise FinesegError(str(cause)) from None
+                cause = cause.__cause__ or getattr(cause, "cause", None)
+        raise
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """Run in each of a training's processes: rebuild the job from the order and train."""
+    import ray
+    import torch
+    from ray import train
+
+    order: TrainingOrder = config["order"]
+    context = train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    topic = order.model
+    board = config["board"]
+    torch.set_num_threads(config["cpus"])
+    if rank == 0:
+        ray.get(board.post.remote(topic, (0, 0, "loading")))
+
+    from fineseg.catalog import load_catalog
+    from fineseg.mm.training import TrainingEvents, TrainingJob, train_model
+    from fineseg.profile.check import check_tables
+    from fineseg.runs import read_splits
+
+    catalog = load_catalog(disable=order.tables.get("plugins", {}).get("disable", ()), warn=lambda _: None)
+    profile = check_tables(order.tables, catalog, Path(order.file))
+    splits = read_splits(profile, catalog, Path(order.data_root))
+    job = TrainingJob(
+        model=profile.models[order.model],
+        train=profile.train_of(order.model),
+        predict=profile.predict,
+        metric=profile.metric,
+        train_split=splits.train,
+        validation=splits.validation,
+        folder=Path(order.folder),
+        weights_cache=Path(order.weights_cache),
+        rank=rank,
+        world=world,
+    )
+    poster = _Poster(board, topic) if rank == 0 else None
+    resume = train.get_checkpoint()
+
+    def report(metrics: Mapping[str, Any], folder: Path | None) -> None:
+        train.report(dict(metrics), checkpoint=train.Checkpoint.from_directory(str(folder)) if folder else None)
+
+    def start(resume_from: Path | None) -> None:
+        train_model(job, catalog, TrainingEvents(poster or _nothing, report, resume_from))
+
+    if resume is None:
+        start(None)
+    else:
+        with resume.as_directory() as saved:
+            start(Path(saved))
+
+
+class _Poster:
+    """Posts progress at most a few times a second."""
+
+    def __init__(self, board: Any, topic: str) -> None:
+        self.board = board
+        self.topic = topic
+        self.next = 0.0
+
+    def __call__(self, step: int, total: int, note: str) -> None:
+        import time
+
+        now = time.monotonic()
+        if now >= self.next or step == total:
+            self.next = now + 0.3
+            self.board.post.remote(self.topic, (step, total, note))
+
+
+def _nothing(step: int, total: int, note: str) -> None:
+    """Ranks other than 0 keep their progress to themselves."""

@@ -1,0 +1,49 @@
+"""combine: several models' stored predictions into one, weighed by what the evaluate stage measured."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fineseg.data.split import ImageInfo, Split
+from fineseg.parts import Merge, ModelScore
+from fineseg.predictions import Instances, make_instances, write_instances
+from fineseg.runs import part_key
+from fineseg.stages.context import Context
+from fineseg.stages.predict import Predicted
+from fineseg.store import content_key
+
+
+def combine(context: Context, split: Split, members: Sequence[Predicted], scores: Sequence[ModelScore]) -> Predicted:
+    """Merge the members' predictions of one split image by image; models stand in the order of `scores`."""
+    combine_table = context.profile.combine
+    if combine_table is None:
+        raise ValueError("combine needs a [combine] table")
+    choice = combine_table.ensembler
+    key = content_key(
+        {
+            "ensembler": part_key(context.catalog, "ensembler", choice),
+            "members": [member.key for member in members],
+            "scores": [[score.ap, score.per_class] for score in scores],
+        }
+    )
+    file = context.store.folder("combine", key) / "00000.parquet"
+    combined = Predicted("combined", members[0].role, key, (file,))
+    if not file.exists():
+        part, options = context.catalog.choose("ensembler", choice.name, choice.options)
+        with context.store.writing("combine", key):
+            _merge_split(context, split, members, part.build(options, scores), file)
+    return combined
+
+
+def _merge_split(context: Context, split: Split, members: Sequence[Predicted], merge: Merge, file: Path) -> None:
+    read = [member.read() for member in members]
+    merged = []
+    with context.console.task(f"combine {split.name}", len(split.images), "images") as task:
+        for done, image in enumerate(split.images, start=1):
+            merged.append(merge([_of_image(predictions, image) for predictions in read]))
+            task.update(done)
+    write_instances(file, merged)
+
+
+def _of_image(predictions: Mapping[int, Instances], image: ImageInfo) -> Instances:
+    found = predictions.get(image.id)
+    return found if found is not None else make_instances(image.id, (image.height, image.width), [], [], [], [])

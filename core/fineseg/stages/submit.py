@@ -1,0 +1,28 @@
+"""submit: the file that is handed in, written from the combined predictions and read back through the checker."""
+
+from pathlib import Path
+
+from fineseg.errors import FinesegError
+from fineseg.stages.context import Context
+from fineseg.stages.predict import Predicted
+from fineseg.stages.prepare import Prepared
+
+
+def submit(context: Context, prepared: Prepared, predicted: Predicted, out: Path) -> Path | None:
+    """Write `submission<suffix>` into the run folder; None for a profile without `[submission]`.
+
+    Raises `FinesegError` when the written file does not pass its own format's checker.
+    """
+    table = context.profile.submission
+    if table is None:
+        return None
+    part, options = context.catalog.choose("submission", table.format.name, table.format.options)
+    target = out / f"submission{part.suffix}"
+    with context.console.task("write submission"):
+        written: Path = part.write(options, prepared.splits.test, predicted.read(), target)
+        faults: list[str] = part.check(options, prepared.splits.test, written)
+    if faults:
+        refused = written.with_name(f"refused-{written.name}")
+        written.replace(refused)
+        raise FinesegError("\n".join([f"{refused}: the written submission fails its check:", *faults[:20]]))
+    return written

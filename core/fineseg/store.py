@@ -1,0 +1,206 @@
+"""Files that are whole or absent, content keys, and a lock per key: the ground that resuming stands on."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fineseg.errors import FinesegError
+
+KEY_LENGTH = 16
+WEIGHTS = "weights.pth"
+"""A training's result in its folder, and the model in a checkpoint."""
+LEDGER = "ledger.jsonl"
+"""In an entry: what work was done for it, a row for each piece."""
+
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a file system without hard links answers."""
+SAME_START = 10.0
+"""Two starts of processes of one pid that differ by less [s] are one."""
+
+
+def write_beside(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `path`, then rename it into place: readers never see half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        write(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, default=str) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read one of fineseg's own JSON files."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Append one line of JSON to a log of rows; a line that a killed process left unfinished is ended first."""
+    line = json.dumps(row).encode() + b"\n"
+    with open(path, "ab+") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else b"\n" + line
+        file.write(line)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read a log of rows; a line that a killed process left unfinished is not one."""
+    if not path.exists():
+        return []
+    rows = (_row(line) for line in path.read_bytes().split(b"\n"))
+    return [row for row in rows if row is not None]
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def content_key(value: Mapping[str, Any]) -> str:
+    """Return a short key of plain data: equal data, equal key, whatever the order of its tables."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+class Store:
+    """A folder of results under content keys, shared by runs: `<root>/<kind>/<key>/`.
+
+    An entry counts once its `done.json` stands; what an interrupted writer left is continued or overwritten.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def folder(self, kind: str, key: str) -> Path:
+        """Return the folder of an entry, finished or not."""
+        return self.root / kind / key
+
+    def finished(self, kind: str, key: str) -> dict[str, Any] | None:
+        """Return what the writer of a finished entry noted, or None when there is none."""
+        note = self.folder(kind, key) / "done.json"
+        if not note.exists():
+            return None
+        record: dict[str, Any] = read_json(note)
+        return record
+
+    def finish(self, kind: str, key: str, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Mark an entry as finished; `record` is what later readers want to know of it."""
+        write_json(self.folder(kind, key) / "done.json", dict(record))
+        return dict(record)
+
+    @contextmanager
+    def writing(self, kind: str, key: str) -> Iterator[Path]:
+        """Hold the entry's lock while its files are written.
+
+        Raises `FinesegError` when another living process on this host (or any process on another host) holds it.
+        """
+        folder = self.folder(kind, key)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = folder / "lock.json"
+        guard = self.root / ".guard"
+        mine = _take(lock, guard)
+        try:
+            yield folder
+        finally:
+            with _alone(guard):
+                if _holder(lock) == mine:  # not so when someone removed our lock and another process has taken it
+                    lock.unlink(missing_ok=True)
+
+    def clear(self, kind: str, key: str) -> None:
+        """Remove an entry."""
+        shutil.rmtree(self.folder(kind, key), ignore_errors=True)
+
+
+def _take(lock: Path, guard: Path) -> dict[str, Any]:
+    """Write this process into a lock file that is free or left behind, and return what was written.
+
+    A link fails where a lock stands, on every host that shares the folder. Taking over a lock that was left behind is
+    looking and replacing, between which nobody else on this host may do the same: that is what the guard is for.
+    """
+    mine: dict[str, Any] = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "started": _started(os.getpid()),
+        "time": time.time(),
+        "id": uuid.uuid4().hex,
+    }
+    beside = lock.with_name(f".{lock.name}.{mine['id'][:8]}.part")
+    beside.write_text(json.dumps(mine), encoding="utf-8")
+    try:
+        with _alone(guard):
+            try:
+                os.link(beside, lock)
+                return mine
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, *NO_LINKS):
+                    raise
+            holder = _holder(lock)
+            if holder is not None and _alive(holder):
+                raise FinesegError(
+                    f"{lock.parent}: process {holder['pid']} on {holder['host']} is writing this entry; wait for it to "
+                    f"end, or delete {lock} if that run is gone"
+                )
+            os.replace(beside, lock)
+            return mine
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(guard: Path) -> Iterator[None]:
+    """Hold a file that one process (or thread) at a time can hold; the system lets go of it when a process dies."""
+    with open(guard, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _holder(lock: Path) -> dict[str, Any] | None:
+    """Return who wrote a lock file, or None where there is none or it says nothing."""
+    try:
+        holder = json.loads(lock.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return holder if isinstance(holder, dict) and isinstance(holder.get("pid"), int) and "host" in holder else None
+
+
+def _alive(holder: Mapping[str, Any]) -> bool:
+    if holder["host"] != socket.gethostname():
+        return True
+    now, then = _started(holder["pid"]), holder.get("started")
+    # a start is told in ticks after boot, and the clock may be put right between two looks at it
+    return now is not None and isinstance(then, int | float) and abs(now - then) < SAME_START
+
+
+def _started(pid: int) -> float | None:
+    """Return when a process started: a pid alone may have been given to another process since."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.Error:
+        return None

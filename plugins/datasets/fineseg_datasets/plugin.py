@@ -1,0 +1,90 @@
+"""What this distribution offers; imports nothing heavy."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from fineseg import Dataset, Instances, Split, Submission, hookimpl
+from fineseg_datasets.options import (
+    CocoInstanceOptions,
+    CocoJsonOptions,
+    ShowroomOptions,
+    ThreeDFutureOptions,
+    ThreeDFutureSubmissionOptions,
+)
+
+
+def read_coco_instance(options: CocoInstanceOptions, root: Path, split: str) -> Split:
+    """Read a split of a COCO data set."""
+    from fineseg_datasets.coco_instance import read
+
+    return read(options, root, split)
+
+
+def read_showroom(options: ShowroomOptions, root: Path, split: str) -> Split:
+    """Read a drawn split."""
+    from fineseg_datasets.showroom_dataset import read
+
+    return read(options, root, split)
+
+
+def generate_showroom(options: ShowroomOptions, folder: Path, split: str, progress: Callable[[int, int], None]) -> None:
+    """Draw a split."""
+    from fineseg_datasets.showroom_dataset import generate
+
+    generate(options, folder, split, progress)
+
+
+def read_threedfuture(options: ThreeDFutureOptions, root: Path, split: str) -> Split:
+    """Read a split of 3D-FUTURE."""
+    from fineseg_datasets.threedfuture import read
+
+    return read(options, root, split)
+
+
+def write_threedfuture(
+    options: ThreeDFutureSubmissionOptions, split: Split, predictions: Mapping[int, Instances], path: Path
+) -> Path:
+    """Write the challenge's zip."""
+    from fineseg_datasets.threedfuture_submission import write
+
+    return write(options, split, predictions, path)
+
+
+def check_threedfuture(options: ThreeDFutureSubmissionOptions, split: Split, path: Path) -> list[str]:
+    """Check the challenge's zip."""
+    from fineseg_datasets.threedfuture_submission import check
+
+    return check(options, split, path)
+
+
+def write_coco_json(options: CocoJsonOptions, split: Split, predictions: Mapping[int, Instances], path: Path) -> Path:
+    """Write COCO's results list."""
+    from fineseg_datasets.coco_json import write
+
+    return write(options, split, predictions, path)
+
+
+def check_coco_json(options: CocoJsonOptions, split: Split, path: Path) -> list[str]:
+    """Check COCO's results list."""
+    from fineseg_datasets.coco_json import check
+
+    return check(options, split, path)
+
+
+@hookimpl
+def fineseg_datasets() -> Iterator[Dataset]:
+    """Offer the data sets."""
+    yield Dataset("coco-instance", "instances in COCO's annotation format", CocoInstanceOptions, read_coco_instance)
+    yield Dataset("3dfuture", "3D-FUTURE, 34 classes of furniture in rooms", ThreeDFutureOptions, read_threedfuture)
+    yield Dataset(
+        "showroom", "furnished rooms, drawn: 14 classes, no download", ShowroomOptions, read_showroom, generate_showroom
+    )
+
+
+@hookimpl
+def fineseg_submissions() -> Iterator[Submission]:
+    """Offer the formats."""
+    yield Submission(
+        "3dfuture", "zip of the 3D AI Challenge", ThreeDFutureSubmissionOptions, write_threedfuture, check_threedfuture
+    )
+    yield Submission("coco-json", "COCO results list, zipped", CocoJsonOptions, write_coco_json, check_coco_json)

@@ -1,0 +1,1 @@
+"""Fusing predictions: what several models say, turned into one answer."""

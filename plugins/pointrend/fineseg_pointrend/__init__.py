@@ -1,0 +1,1 @@
+"""Heads `mask-rcnn` and `pointrend`."""

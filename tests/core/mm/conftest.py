@@ -1,0 +1,22 @@
+"""The installed parts and a few drawn rooms."""
+
+from pathlib import Path
+
+import pytest
+
+from fineseg.catalog import Catalog, load_catalog
+from fineseg.data.coco import read_coco
+from fineseg.data.split import Split
+from fineseg_datasets.showroom import write_split
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Catalog:
+    return load_catalog(warn=lambda line: pytest.fail(line))
+
+
+@pytest.fixture(scope="session")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Split:
+    folder: Path = tmp_path_factory.mktemp("rooms")
+    write_split(folder, "train", 6, (80, 96), seed=1)
+    return read_coco(folder / "annotations" / "train.json", folder / "images", "train")

@@ -1,0 +1,281 @@
+"""What is said of a profile with faults: all of them, each as path, what is wrong, what would be right."""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from profile_toys import PROFILE, toy_catalog
+
+from fineseg import FinesegError
+from fineseg.catalog import Catalog, load_catalog
+from fineseg.errors import ProfileError
+from fineseg.profile import load_profile
+from fineseg.profile.check import check_tables
+from fineseg.profile.faults import suggest, written
+from fineseg.profile.layers import leaves, merge
+
+FILE = Path("toy.toml")
+CATALOG = toy_catalog()
+COMPETITIONS = sorted((Path(__file__).parents[3] / "competitions").glob("*.toml"))
+
+
+def put(tables: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Return tables with a value at a dotted key, whatever was there."""
+    name, _, rest = key.partition(".")
+    inner = tables.get(name)
+    below = inner if isinstance(inner, Mapping) else {"name": inner} if isinstance(inner, str) else {}
+    return {**tables, name: put(below, rest, value) if rest else value}
+
+
+def drop(tables: Mapping[str, Any], key: str) -> dict[str, Any]:
+    name, _, rest = key.partition(".")
+    kept = {k: v for k, v in tables.items() if k != name}
+    return {**kept, name: drop(tables[name], rest)} if rest else kept
+
+
+def faults(tables: Mapping[str, Any]) -> list[str]:
+    """Return what is said of tables, without the name of the file."""
+    try:
+        check_tables(tables, CATALOG, FILE)
+    except ProfileError as error:
+        assert all(fault.startswith("toy.toml: ") for fault in error.faults)
+        assert str(error) == "\n".join(error.faults)
+        return [fault.removeprefix("toy.toml: ") for fault in error.faults]
+    return []
+
+
+TOY = tomllib.loads(PROFILE)
+PART = "the name of a part, or a table with its name and options"
+
+
+def test_the_toy_is_sound() -> None:
+    assert faults(TOY) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        # unknown keys, at several depths
+        ("tran", {}, "tran: unknown key; did you mean train?"),
+        ("train.epoch", 3, "train.epoch: unknown key; did you mean epochs?"),
+        ("train.schedule.step", [3], "train.schedule.step: unknown key; did you mean steps?"),
+        ("models.a.nek", "plain", "models.a.nek: unknown key; did you mean neck?"),
+        ("models.a.train.lrr", 1, "models.a.train.lrr: unknown key; did you mean lr?"),
+        (
+            "models.a.train.schedule.xyz",
+            1,
+            "models.a.train.schedule.xyz: unknown key; known: name, steps, gamma, end, warmup, warmup_start",
+        ),
+        # values
+        ("train.epochs", 0, "train.epochs: must be greater than 0, not 0"),
+        ("train.epochs", "many", 'train.epochs: must be a whole number, not "many"'),
+        ("train.epochs", 2.5, "train.epochs: must be a whole number, not 2.5"),
+        ("train.lr", [0.1], "train.lr: must be a number, not [0.1]"),
+        ("train.lr", float("nan"), "train.lr: must be greater than 0, not NaN"),
+        ("train.flip", 2, "train.flip: must be 1 or less, not 2"),
+        ("train.precision", "fp8", "train.precision: must be 'fp32' or 'fp16', not \"fp8\""),
+        ("train.short_side", [800], "train.short_side: value 2 of the array is missing"),
+        ("train.short_side", [1, 2, 3], "train.short_side: must be an array of 2 or fewer, not [1, 2, 3]"),
+        ("train.short_side", 800, "train.short_side: must be an array, not 800"),
+        ("train.schedule.steps", [3, "x"], 'train.schedule.steps.1: must be a whole number, not "x"'),
+        ("metric.max_detections", [], "metric.max_detections: must not be empty"),
+        ("metric.area_ranges", {"s": [0]}, "metric.area_ranges.s: value 2 of the array is missing"),
+        (
+            "competition.name",
+            "a/b",
+            "competition.name: must be letters, digits, '.', '_' and '-', a letter or digit first, not \"a/b\"",
+        ),
+        ("competition.task", "panoptic", "competition.task: must be 'instance', not \"panoptic\""),
+        # one line for a value that may be of several types
+        ("data.validation", 3, "data.validation: must be a string or a table, not 3"),
+        ("data.validation", {"random": -1}, "data.validation.random: must be greater than 0, not -1"),
+        ("data.validation", {"random": 3, "sed": 1}, "data.validation.sed: unknown key; did you mean seed?"),
+        ("data.validation", {}, "data.validation.random: missing; it must be set"),
+        ("train.loss_scale", "dynamc", "train.loss_scale: must be a number or 'dynamic', not \"dynamc\""),
+        ("train.loss_scale", -1, "train.loss_scale: must be greater than 0, not -1"),
+        # no table where one is expected
+        ("train", 3, "train: must be a table, not 3"),
+        ("models", [], "models: must be a table, not []"),
+        ("models", {}, "models: must not be empty"),
+        ("models.a", "x", 'models.a: must be a table, not "x"'),
+        ("models.a.train", [1], "models.a.train: must be a table, not [1]"),
+        ("data", True, "data: must be a table, not true"),
+        # parts
+        ("models.a.head", 5, f"models.a.head: must be {PART}, not 5"),
+        ("models.a.head", {"inner": {}}, "models.a.head.name: missing; it must be set"),
+        ("models.a.head.inner.widht", 1, "models.a.head.inner.widht: unknown key; did you mean width?"),
+        ("models.a.backbone.depth", 0, "models.a.backbone.depth: must be greater than 0, not 0"),
+        (
+            "models.a.neck",
+            "wide r",
+            "models.a.neck: unknown neck 'wide r'; did you mean 'wider' or 'wide'?; choices: plain, wide, wider",
+        ),
+        (
+            "models.a.neck",
+            "boxes",
+            "models.a.neck: unknown neck 'boxes', which is a name of kind head; choices: plain, wide, wider",
+        ),
+        (
+            "combine.ensembler",
+            "xyz",
+            "combine.ensembler: unknown ensembler 'xyz'; choices: mean; install the plugin that provides it",
+        ),
+        # what one key says of another
+        ("competition.models", ["a", "c"], "competition.models: no table [models.c]; known: a, b"),
+        ("train.workers", 3, "train: batch = 4 cannot be shared evenly by 3 workers"),
+        ("models.b.train.workers", 3, "models.b.train: batch = 4 cannot be shared evenly by 3 workers"),
+        ("models.b.train.short_side", [9, 8], "models.b.train: short_side must be [from, to] with from <= to"),
+        ("train.long_side", 700, "train: short_side goes up to 800, beyond long_side = 700"),
+        ("train.checkpoint", "best", 'train: checkpoint = "best" needs validations to choose by: set validate_every'),
+        ("metric.max_detections", [10, 5], "metric: max_detections must rise, as [1, 5, 10] does"),
+        ("metric.area_ranges", {"s": [5, 4]}, "metric: area range 's' must be [from, to] with 0 <= from < to"),
+        (
+            "data.validation",
+            "train",
+            "data: validation must not be 'train', which is trained on; try { random = IMAGES }",
+        ),
+    ],
+)
+def test_one_fault_is_one_line(key: str, value: Any, said: str) -> None:
+    assert faults(put(TOY, key, value)) == [said]
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("train.epochs", "train.epochs: missing; it must be set"),
+        ("competition", "competition: missing; the profile needs a table [competition]"),
+        ("models", "models: missing; the profile needs a table [models.NAME]"),
+        ("models.a.neck", 'models.a.neck: missing; choose a part, neck = "NAME"'),
+        ("data.dataset", 'data.dataset: missing; choose a part, dataset = "NAME"'),
+    ],
+)
+def test_what_is_missing(key: str, said: str) -> None:
+    assert faults(drop(TOY, key)) == [said]
+
+
+def test_all_faults_at_once() -> None:
+    wrong = {
+        "competition": {"name": "toy", "models": ["z"]},
+        "train": {"epochs": 0},
+        "models": {"a": {"neck": "plane", "backbone": {"depht": 1}, "train": {"lr": 0}}, "b": {"train": {"x": 1}}},
+        "predict": {"nms_iou": 7},
+    }
+    assert sorted(line.split(": ")[0] for line in faults(merge(TOY, wrong))) == [
+        "competition.models",
+        "models.a.backbone.depht",
+        "models.a.neck",
+        "models.a.train.lr",
+        "models.b.train.x",
+        "predict.nms_iou",
+        "train.epochs",
+    ]
+
+
+def test_a_fault_of_train_is_not_repeated_for_each_model() -> None:
+    tables = put(put(TOY, "train.workers", 3), "models.a.train.seed", 1)
+    assert faults(tables) == ["train: batch = 4 cannot be shared evenly by 3 workers"]
+
+
+def test_a_models_own_settings_can_mend_train(load: Callable) -> None:
+    profile = load("[models.a.train]\nworkers = 4\nschedule = { warmup = 5 }\n").profile
+    assert profile.train_of("a").workers == 4
+    assert profile.train_of("a").schedule.warmup == 5
+    assert profile.train_of("b") == profile.train.model_copy(update={"lr": 0.2})
+
+
+def test_names_with_dots(load: Callable) -> None:
+    with pytest.raises(ProfileError) as caught:
+        load('[models."a.b"]\nbackbone = "smal"\nneck = "plain"\nhead = "boxes"\n')
+    assert "models.a.b.backbone: unknown backbone 'smal'; did you mean 'small'?" in str(caught.value)
+
+
+def test_written() -> None:
+    assert [written(v) for v in (True, "a", None, [1, {"b": 2.5}])] == ["true", '"a"', "null", '[1, {"b": 2.5}]']
+    assert len(written("x" * 1000)) == 60
+
+
+def test_suggest() -> None:
+    assert suggest("epoch", ["epochs", "lr"]) == "did you mean epochs?"
+    assert suggest("zzz", ["epochs", "lr"]) == "known: epochs, lr"
+    assert suggest("zzz", []) == "nothing is known there"
+
+
+# ------------------------------------------------------- any value anywhere
+
+SCALARS = (
+    st.none().map(lambda _: False)
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.booleans()
+    | st.dates()
+    | st.datetimes()
+    | st.times()
+    | st.sampled_from(["name", "~nobody-of-this-name/x", "small", "train", 10**400])
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "random", "a", "lr", "depth", "1"]) | st.text(max_size=3), inner, max_size=3
+        )
+    ),
+    max_leaves=5,
+)
+DEFAULTS = check_tables(TOY, CATALOG, FILE).model_dump()
+KNOWN = sorted(
+    {*leaves(TOY), *leaves(DEFAULTS)}
+    | {".".join(path.split(".")[:depth]) for path in [*leaves(TOY), *leaves(DEFAULTS)] for depth in (1, 2, 3)}
+    | {"combine.ensembler", "combine", "submission.format", "submission", "models.a.train.lr", "extends", "demo.x"}
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(st.sampled_from(KNOWN), VALUES, min_size=1, max_size=3))
+def test_no_value_brings_the_check_down(changes: dict[str, Any]) -> None:
+    tables: dict[str, Any] = TOY
+    for key, value in changes.items():
+        tables = put(tables, key, value)
+    for line in faults(tables):
+        path, _, text = line.partition(": ")
+        assert path and text
+        assert not any(word in line.lower() for word in ("pydantic", "dictionary", "instance of", "validator"))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(key=st.sampled_from(KNOWN), value=SCALARS)
+def test_no_setting_brings_the_loading_down(tmp_path: Path, catalog: Catalog, key: str, value: Any) -> None:
+    (tmp_path / "toy.toml").write_text(PROFILE)
+    text = {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    try:
+        loaded = load_profile(tmp_path / "toy.toml", catalog, settings=[f"{key}={text}"])
+    except FinesegError:
+        return
+    assert loaded.explain(key)
+
+
+# -------------------------------------------------------- the shipped profiles
+
+
+@pytest.fixture(scope="module")
+def installed() -> Catalog:
+    return load_catalog(warn=lambda line: pytest.fail(line))
+
+
+def test_there_are_competitions() -> None:
+    assert "3dfuture.toml" in [file.name for file in COMPETITIONS]
+
+
+@pytest.mark.parametrize("demo", [False, True], ids=["full", "demo"])
+@pytest.mark.parametrize("file", COMPETITIONS, ids=lambda file: file.stem)
+def test_shipped_profiles_are_sound(file: Path, demo: bool, installed: Catalog) -> None:
+    loaded = load_profile(file, installed, demo=demo)
+    assert loaded.profile.chosen
+    for key in leaves(loaded.complete):
+        assert loaded.explain(key), key

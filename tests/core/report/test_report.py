@@ -1,0 +1,431 @@
+"""The report page: complete, self-contained, escaped; outlines against the masks they were traced from."""
+
+import base64
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from fineseg import Category, FinesegError, ImageInfo, Instances, TrueObject, make_instances
+from fineseg.data import masks
+from fineseg.report.colours import class_colour, text_on
+from fineseg.report.examples import examples
+from fineseg.report.figures import line_chart, line_of, running_mean, thin
+from fineseg.report.overlays import PHOTO, Thing, load_photo, mask_path, on_canvas, shapes, true_things
+from fineseg.report.page import SECTIONS, Example, ReportData, write_report
+from fineseg.report.sections import best_model, scores, training_curves, what_ran
+
+HOSTILE = "<script>alert('sofa')</script>"
+HEIGHT, WIDTH = 300, 400
+VOID = {"meta", "link", "br", "img"}
+
+
+class Page(HTMLParser):
+    """The elements, links and text of a page; an end tag that closes nothing open is an error."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(markup)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        self.text += " " if tag in ("td", "th") else ""
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style"} & set(self.open):
+            self.text += data
+
+    def values(self, name: str) -> list[str]:
+        """Return all values of one attribute."""
+        return [value for _, attributes in self.attributes if (value := attributes.get(name)) is not None]
+
+
+def ellipse(centre: tuple[int, int], axes: tuple[int, int], hole: float = 0.0) -> np.ndarray:
+    canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.ellipse(canvas, centre, axes, 0, 0, 360, 1, -1)
+    if hole:
+        cv2.ellipse(canvas, centre, (int(axes[0] * hole), int(axes[1] * hole)), 0, 0, 360, 0, -1)
+    return canvas.astype(bool)
+
+
+def predicted(image_id: int, found: list[tuple[int, float, np.ndarray]]) -> Instances:
+    counts = [masks.encode(mask) for *_, mask in found]
+    labels, values = [label for label, *_ in found], [score for _, score, _ in found]
+    return make_instances(image_id, (HEIGHT, WIDTH), labels, values, masks.boxes(counts, HEIGHT, WIDTH), counts)
+
+
+def drawn_example(folder: Path, number: int) -> Example:
+    """An image with a ring (RLE) and a rectangle (polygon), and what two models and their ensemble say of it."""
+    ring = ellipse((130 + 4 * number, 140), (90, 80), hole=0.5)
+    pixels = np.random.default_rng(number).normal(200, 12, (HEIGHT, WIDTH, 3)).clip(0, 255).astype(np.uint8)
+    pixels[ring] = (60, 90, 160)
+    pixels[60:240, 280:370] = (120, 60, 60)
+    file = folder / f"room {number}.jpg"
+    cv2.imwrite(str(file), pixels)
+    rle = {"size": [HEIGHT, WIDTH], "counts": masks.encode(ring)}
+    truth = (
+        TrueObject(1, 0, (40, 60, 220, 220), rle, float(ring.sum())),  # type: ignore[arg-type]
+        TrueObject(2, 1, (280, 60, 370, 240), [[280, 60, 370, 60, 370, 240, 280, 240]], 16200.0, crowd=number == 1),
+    )
+    plate = np.zeros((HEIGHT, WIDTH), bool)
+    plate[66:236, 284:366] = True
+    weak = [(0, 0.71, ring), (1, 0.29, plate)]
+    strong = [(0, 0.93, ring), (1, 0.88, plate), (2, 0.05, plate)]
+    models = {"weak": predicted(number, weak), "strong": predicted(number, strong)}
+    return Example(ImageInfo(number, file, WIDTH, HEIGHT), truth, models, predicted(number, strong))
+
+
+def curve(steps: int) -> list[dict[str, float]]:
+    rows: list[dict[str, float]] = []
+    for step in range(1, steps + 1):
+        loss = 2 * math.exp(-step / steps) + 0.1 * math.sin(step)
+        rows.append({"step": step, "epoch": 1, "lr": 2e-6, "loss": loss, "loss_cls": loss / 3, "loss_mask": loss / 2})
+    return [*rows, {"step": steps, "epoch": 1, "AP": 31.4, "AP50": 50.0}]
+
+
+def manifest() -> dict[str, Any]:
+    return {
+        "command": ["fineseg", "run", "my rooms.toml"],
+        "profile": {"competition": {"name": "rooms"}, "combine": {"ensembler": "soft"}, "note": HOSTILE},
+        "environment": {
+            "python": "3.11.2",
+            "platform": "Linux",
+            "processor": "x86_64",
+            "versions": {"torch": "2.13.0", "ray": None},
+            "plugins": {"fineseg-rooms": "0.1.0"},
+        },
+        "git": {"commit": "4be1d0a6c9", "dirty": True},
+        "data": {"root": "data", "splits": {"val": {"images": 1234, "objects": 5678, "digest": "abcdef" * 8}}},
+        "trainings": {
+            m: {"key": "0123", "folder": f"/store/{m}", "steps": 36000, "seconds": 90.0} for m in ("weak", "strong")
+        },
+        "predictions": {"weak val": "0456"},
+        "work": {"optimizer_steps": 72000, "forward_passes": 2468},
+        "seconds": {"prepare": 0.4, "train": 180.0, "predict": 61.0},
+        "hardware": {"cpus": 2, "memory_gib": 15.6, "gpus": []},
+        "started": "2020-07-01T12:00:00+00:00",
+    }
+
+
+def metric(ap: float | None) -> dict[str, dict[str, float | None]]:
+    return {"segm": {"AP": ap, "AP50": 61.2, "AP75": 44.4, "APs": None, "APm": 30.0, "APl": 55.5}}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
+    """Report data of a made-up run of two models over ten drawn images."""
+    folder = tmp_path_factory.mktemp("rooms")
+    return ReportData(
+        title=f"Rooms {HOSTILE}",
+        profile="my rooms.toml",
+        manifest=manifest(),
+        metrics={"models": {"weak": metric(41.26), "strong": metric(45.31)}, "combined": metric(48.02)},
+        per_class={
+            "weak": (40.0, 42.5, math.nan),
+            "strong": (44.0, 46.6, math.nan),
+            "combined": (48.0, 46.0, math.nan),
+        },
+        categories=(Category(3, HOSTILE), Category(7, "wardrobe"), Category(9, "lamp")),
+        curves={"weak": curve(500), "strong": curve(60)},
+        examples=[drawn_example(folder, number) for number in range(10)],
+        submission=folder / "submission.zip",
+    )
+
+
+@pytest.fixture(scope="module")
+def markup(data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page written from `data`."""
+    path = tmp_path_factory.mktemp("runs") / "new folder" / "report.html"
+    assert write_report(path, data) == path
+    return path.read_text(encoding="utf-8")
+
+
+def test_page_is_whole_and_stands_alone(markup: str) -> None:
+    page = Page(markup)
+    assert page.open == []
+    assert page.tags["h1"] == 1 and page.tags["h2"] == len(SECTIONS) == 4
+    assert page.tags["script"] == 0
+    assert len(markup) < 4_000_000
+    loaded = [page.values(name) for name in ("src", "href", "xlink:href")]
+    assert all(value.startswith(("data:", "#")) for values in loaded for value in values)
+    assert not re.search(r"@import|url\((?!#)", markup)
+
+
+def test_links_lead_somewhere_and_names_are_unique(markup: str) -> None:
+    page = Page(markup)
+    anchors = Counter(page.values("id"))
+    assert [name for name, count in anchors.items() if count > 1] == []
+    targets = [*page.values("href"), *page.values("xlink:href"), *re.findall(r"url\((#[^)]*)\)", markup)]
+    assert {target[1:] for target in targets if target.startswith("#")} <= set(anchors)
+    links = [attributes["href"] for tag, attributes in page.attributes if tag == "a"]
+    assert links == [f"#section-{number}" for number in (1, 2, 3, 4)]
+
+
+def test_tables_name_their_headers_and_pictures_say_what_they_show(markup: str) -> None:
+    page = Page(markup)
+    assert all(attributes.get("scope") in ("row", "col") for tag, attributes in page.attributes if tag == "th")
+    assert all(attributes.get("aria-label") for _, attributes in page.attributes if attributes.get("role") == "img")
+    assert f"strong, room 3.jpg: 2 predictions: {HOSTILE} 0.93, wardrobe 0.88" in page.values("aria-label")
+
+
+def test_text_from_outside_is_escaped(markup: str) -> None:
+    assert "<script" not in markup
+    assert f"Rooms {HOSTILE}" in Page(markup).text
+
+
+def test_other_sections_can_be_added_and_none_is_left_out(data: ReportData, tmp_path: Path) -> None:
+    def quality(data: ReportData) -> str:
+        return f"<h2 class='x'>Quality &amp; <i>more</i></h2><p>{len(data.categories)} classes</p>"
+
+    path = write_report(tmp_path / "report.html", data, [quality, lambda data: None, lambda data: "<p>bare</p>"])
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.tags["section"] == 2
+    assert page.tags["a"] == 1
+    assert page.text.count("Quality & more") == 2
+    assert "3 classes" in page.text and "bare" in page.text
+
+
+# --------------------------------------------------------------------- scores
+
+
+def test_scores_compare_the_combination_with_the_best_model(data: ReportData) -> None:
+    markup = scores(data) or ""
+    text = " ".join(Page(markup).text.split())
+    assert "Combined, the models reach 48.0 AP: 2.7 points above the best single model, strong, with 45.3." in text
+    assert '<td class="best">48.0</td>' in markup
+    assert markup.count('class="best">30.0') == 3  # a tie: all three are best
+    assert text.count("\N{EN DASH}") == 6  # APs and the class without truth, three rows each
+    assert '<td class="best"><span class="bar" style="--share:46.6%">46.6</span></td>' in markup
+
+
+@pytest.mark.parametrize(
+    ("combined", "words"),
+    [(45.0, "0.3 points below the best"), (45.28, "the same as the best"), (None, "no AP to compare")],
+)
+def test_verdict_says_what_the_table_shows(data: ReportData, combined: float | None, words: str) -> None:
+    assert words in (scores(replace(data, metrics={**data.metrics, "combined": metric(combined)})) or "")
+
+
+def test_a_run_that_combined_nothing_shows_its_models_alone(data: ReportData) -> None:
+    alone = replace(data, manifest={**data.manifest, "profile": {"combine": None}})
+    assert "ombined" not in (scores(alone) or "")
+    assert "Combined" not in (examples(alone) or "")
+
+
+def test_best_model_without_figures() -> None:
+    assert best_model({"models": {}}) is None
+    assert best_model({"models": {"a": metric(None), "b": metric(1.0)}}) == "b"
+    assert best_model({"models": {"a": metric(None)}}) == "a"
+
+
+# ------------------------------------------------------------ training curves
+
+
+def test_curves_show_loss_ap_and_learning_rate(data: ReportData) -> None:
+    markup = training_curves(data) or ""
+    assert re.findall(r"<figcaption>(.*?)</figcaption>", markup) == [
+        "Training loss",
+        "Validation AP",
+        "Learning rate",
+        "Loss terms of weak",
+        "Loss terms of strong",
+    ]
+    assert "loss_mask" in markup
+    assert "#000000" not in markup  # every stroke and letter follows the page's colours
+    assert training_curves(replace(data, curves={"weak": []})) is None
+
+
+def test_charts_are_well_formed_and_repeatable() -> None:
+    line = line_of(curve(1000), "loss", "#2f7ed8", noisy=True)
+    assert line is not None and len(line.values) == 1000
+    chart = line_chart([line], name="one")
+    assert ElementTree.fromstring(chart).tag.endswith("svg")
+    assert chart == line_chart([line], name="one")
+    assert len(chart) < 30_000
+
+
+def test_one_step_makes_a_chart() -> None:
+    line = line_of([{"step": 1, "loss": 0.0}], "loss", "#2f7ed8", noisy=True)
+    assert line is not None and "<path" in line_chart([line], name="one")
+
+
+def test_running_mean_is_the_mean_of_each_window() -> None:
+    values = np.random.default_rng(0).normal(size=50)
+    expected = [values[max(0, i - 3) : i + 4].mean() for i in range(50)]
+    np.testing.assert_allclose(running_mean(values, 7), expected)
+
+
+def test_thinning_keeps_the_mean() -> None:
+    values = np.random.default_rng(0).normal(size=2400)
+    assert len(thin(values, 240)) == 240
+    np.testing.assert_allclose(thin(values, 240).mean(), values.mean())
+
+
+# ------------------------------------------------------------------- examples
+
+
+def test_examples_show_predictions_from_the_threshold_on(data: ReportData) -> None:
+    markup = examples(data) or ""
+    page = Page(markup)
+    assert page.tags["article"] == page.tags["image"] == 10
+    assert page.tags["use"] == 30
+    assert f"{HOSTILE[:17]}… 0.93" in page.text
+    assert "from a score of 0.3 on" in page.text
+    assert "wardrobe 0.29" not in markup and "lamp" not in markup
+    assert markup.count('class="mask crowd"') == 1
+    assert "wardrobe (crowd)" in page.text
+    assert re.findall(r"<b>(.*?)</b>", markup)[:4] == ["Photograph", "Truth", "strong", "Combined"]
+
+
+def test_an_image_without_prediction_says_so(data: ReportData) -> None:
+    bare = replace(data.examples[0], models={}, combined=predicted(0, []))
+    text = Page(examples(replace(data, examples=[bare])) or "").text
+    assert "not predicted" in text and "0 predictions" in text
+    assert examples(replace(data, examples=[])) is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [(Path.unlink, "no such image"), (lambda file: file.write_text("text"), "cannot be decoded as an image")],
+)
+def test_an_unreadable_image_is_the_users_fault(
+    data: ReportData, tmp_path: Path, spoil: Callable[[Path], Any], fault: str
+) -> None:
+    example = drawn_example(tmp_path, 4)
+    file = example.image.file
+    spoil(file)
+    with pytest.raises(FinesegError, match=rf"^{re.escape(str(file))}: {fault}; the report shows it as an example$"):
+        examples(replace(data, examples=[example]))
+
+
+def test_photo_is_scaled_down_and_keeps_its_shape(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((600, 1200, 3), 90, np.uint8))
+    photo = load_photo(ImageInfo(1, tmp_path / "a.png", 1200, 600))
+    assert (photo.height, photo.width) == (480, 960)
+    encoded = np.frombuffer(base64.b64decode(photo.uri.partition(",")[2]), np.uint8)
+    pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    assert pixels.shape == (PHOTO // 2, PHOTO, 3)
+
+
+def refill(path: str, shape: tuple[int, int]) -> np.ndarray:
+    """Fill SVG path data by the even-odd rule, as a browser does."""
+    outlines = [np.array(part.split(), np.int32).reshape(-1, 2) for part in re.findall(r"M([^z]*)z", path)]
+    canvas = np.zeros(shape, np.uint8)
+    cv2.fillPoly(canvas, outlines, 1)
+    return canvas.astype(bool)
+
+
+def test_outline_fills_what_the_mask_covers_and_leaves_holes_open() -> None:
+    ring = on_canvas(ellipse((150, 140), (120, 100), hole=0.6) | ellipse((340, 60), (30, 30)), 720, 960)
+    filled = refill(mask_path(ring), ring.shape)
+    assert (filled & ring).sum() / (filled | ring).sum() > 0.98
+    assert not filled[336, 360]  # the ring's middle
+
+
+def test_a_hairline_survives_scaling() -> None:
+    mask = np.zeros((3000, 4000), bool)
+    mask[1500, 100:3900] = True
+    scaled = on_canvas(mask, 720, 960)
+    assert scaled.sum() > 900
+    assert on_canvas(np.zeros((3000, 4000), bool), 720, 960).sum() == 0
+
+
+def test_labels_lie_inside_the_picture_and_apart() -> None:
+    rng = np.random.default_rng(0)
+    things = []
+    for _ in range(40):
+        mask = np.zeros((HEIGHT, WIDTH), bool)
+        y, x = rng.integers(0, HEIGHT - 20), rng.integers(0, WIDTH - 20)
+        mask[y : y + rng.integers(5, 120), x : x + rng.integers(5, 120)] = True
+        things.append(Thing(mask, int(rng.integers(40)), "wardrobe", "0.93"))
+    drawn = shapes(things, 720, 960)
+    labels = [shape.label for shape in drawn if shape.label is not None]
+    assert len(drawn) == 40 and 10 < len(labels) <= 40
+    cover = np.zeros((720, 960), int)
+    for label in labels:
+        cover[label.y : label.y + label.height, label.x : label.x + label.width] += 1
+    assert cover.max() == 1
+    assert cover.sum() == sum(label.width * label.height for label in labels)
+
+
+def test_truth_reads_every_kind_of_segmentation() -> None:
+    square = np.zeros((10, 10), bool)
+    square[2:6, 3:9] = True
+    run_lengths = np.diff(np.flatnonzero(np.diff(np.r_[0, square.T.reshape(-1), 0])), prepend=0).tolist()
+    kinds: list[Any] = [
+        [[3, 2, 9, 2, 9, 6, 3, 6]],
+        {"size": [10, 10], "counts": masks.encode(square)},
+        {"size": [10, 10], "counts": [*run_lengths, 100 - sum(run_lengths)]},
+        [],
+    ]
+    truth = [TrueObject(i, 0, (3, 2, 9, 6), kind, 24.0) for i, kind in enumerate(kinds)]
+    things = true_things(ImageInfo(1, Path("a.png"), 10, 10), truth, [Category(1, "bed")])
+    assert len(things) == 3
+    assert all(np.array_equal(thing.mask, square) for thing in things)
+
+
+def test_class_colours_differ_and_carry_legible_text() -> None:
+    colours = [class_colour(label) for label in range(133)]
+    assert len(set(colours)) == 133
+    assert all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in colours)
+    assert text_on("#ffff00") == "#000000" and text_on("#00008b") == "#ffffff"
+
+
+# ------------------------------------------------------------------- what ran
+
+
+def test_what_ran_tells_how_to_come_by_the_figures_again(data: ReportData) -> None:
+    text = " ".join(Page(what_ran(data) or "").text.split())
+    for words in (
+        "fineseg run 'my rooms.toml'",
+        "4be1d0a6c9, with uncommitted changes",
+        "1,234 5,678 abcdefabcdefabcd",
+        "weak 36,000 1.5 min /store/weak",
+        "72,000 optimizer steps, 2,468 images predicted",
+        "train 3:00",
+        "torch 2.13.0",
+        "ray not installed",
+        "fineseg-rooms 0.1.0",
+        "GPUs none",
+        "Memory 15.6 GiB",
+        f"Ready to hand in: {data.submission}",
+    ):
+        assert words in text
+
+
+def test_what_ran_of_a_resumed_run_without_git_or_submission(data: ReportData) -> None:
+    bare = {**data.manifest, "command": "fineseg run a.toml", "git": None, "work": {"optimizer_steps": 0}}
+    text = Page(what_ran(replace(data, manifest=bare, submission=None)) or "").text
+    assert "nothing was left to compute" in text
+    assert "Git commit" not in text and "hand in" not in text
+
+
+def test_the_report_of_a_demo_leads_to_the_competition(data: ReportData) -> None:
+    demo = {**data.manifest, "command": ["fineseg", "run", "my rooms.toml", "--demo"]}
+    text = " ".join(Page(what_ran(replace(data, manifest=demo)) or "").text.split())
+    assert "The competition itself: fineseg run 'my rooms.toml' Ready" in text
+    assert "The competition itself" not in (what_ran(data) or "")

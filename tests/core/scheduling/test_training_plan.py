@@ -1,0 +1,38 @@
+"""How many trainings run side by side, and on how many cores."""
+
+import pytest
+
+from fineseg import FinesegError
+from fineseg.scheduling.orders import TrainingOrder
+from fineseg.scheduling.training import _in_threads, plan_side_by_side
+
+
+def order(workers: int = 1, cpus: int | None = None) -> TrainingOrder:
+    return TrainingOrder("m", {}, "p.toml", "data", "folder", "weights", workers, cpus, keep=1, checkpoint="last")
+
+
+@pytest.mark.parametrize(
+    ("orders", "cpus", "gpus", "expected"),
+    [
+        ([order()] * 3, 2, 0, (2, [1, 1, 2])),
+        ([order()], 2, 0, (1, [2])),
+        ([order()] * 2, 8, 0, (2, [4, 4])),
+        ([order(workers=2)] * 2, 2, 0, (1, [1, 1])),
+        ([order(cpus=2)] * 2, 2, 0, (1, [2, 2])),
+        ([order(workers=4)] * 3, 32, 8, (2, [4, 4, 8])),
+    ],
+)
+def test_plan(orders: list[TrainingOrder], cpus: int, gpus: int, expected: tuple[int, list[int]]) -> None:
+    assert plan_side_by_side(orders, cpus, gpus) == expected
+
+
+def test_no_room() -> None:
+    with pytest.raises(FinesegError, match=r"train\.workers = 8: no room on the 2 cores that Ray found; lower it"):
+        plan_side_by_side([order(workers=8)], 2, 0)
+    with pytest.raises(FinesegError, match="no room on the 1 GPUs"):
+        plan_side_by_side([order(workers=2)], 64, 1)
+
+
+def test_a_failure_does_not_stop_the_others() -> None:
+    outcomes = _in_threads(lambda number: ValueError(number) if number == 1 else None, 5, 2)
+    assert [type(outcome) for outcome in outcomes] == [type(None), ValueError, *[type(None)] * 3]

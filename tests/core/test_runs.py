@@ -1,0 +1,182 @@
+"""The splits of a run, and what its content keys depend on."""
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from profile_toys import PROFILE, toy_catalog
+
+from fineseg import Category, Dataset, FinesegError, ImageInfo, NoOptions, Split, TrueObject
+from fineseg.catalog import Catalog, Entry
+from fineseg.profile import Profile, load_profile
+from fineseg.runs import (
+    Splits,
+    environment,
+    git_state,
+    part_key,
+    prediction_key,
+    read_splits,
+    split_digest,
+    training_key,
+    wanted_splits,
+)
+
+CHAIR = Category(1, "chair")
+
+
+def split_of(name: str, count: int) -> Split:
+    """Return a split of images with one object each."""
+    images = tuple(ImageInfo(i, Path(f"{name}/{i}.jpg"), 8, 6) for i in range(count))
+    objects = {i: (TrueObject(i, 0, (0, 0, 2, 2), {"size": [6, 8], "counts": b"01"}, 4.0),) for i in range(count)}
+    return Split(name, (CHAIR,), images, objects)
+
+
+@pytest.fixture
+def splits() -> dict[str, Split]:
+    return {name: split_of(name, count) for name, count in (("train", 10), ("val", 4), ("test", 3))}
+
+
+@pytest.fixture
+def catalog(splits: dict[str, Split]) -> Catalog:
+    """Return the toy catalog with a data set that has `splits`."""
+    rest = [entry for entry in toy_catalog().entries if entry.part.name != "photos"]
+    photos = Dataset("photos", "", NoOptions, read=lambda options, root, name: splits[name])
+    return Catalog((*rest, Entry(photos, "toy", "toy-parts", "1.0")))
+
+
+@pytest.fixture
+def profile(tmp_path: Path, catalog: Catalog) -> Callable[..., Profile]:
+    """Return a function that loads the toy profile with some settings."""
+    file = tmp_path / "toy.toml"
+    file.write_text(PROFILE)
+    return lambda *settings: load_profile(file, catalog, settings=settings).profile
+
+
+def ids(split: Split) -> list[int]:
+    return [image.id for image in split.images]
+
+
+def test_splits_of_a_profile(profile: Callable, catalog: Catalog, splits: dict[str, Split]) -> None:
+    read = read_splits(profile(), catalog, Path())
+    assert read == Splits(splits["train"], splits["val"], splits["val"])
+    assert list(read.named()) == ["train", "val"]
+    read = read_splits(profile("data.test=test"), catalog, Path())
+    assert list(read.named()) == wanted_splits(profile("data.test=test")) == ["train", "val", "test"]
+
+
+def test_images_are_held_out_at_random(profile: Callable, catalog: Catalog, splits: dict[str, Split]) -> None:
+    def held(seed: int) -> Splits:
+        return read_splits(profile(f"data.validation={{ random = 3, seed = {seed} }}"), catalog, Path())
+
+    read = held(0)
+    assert read == held(0)
+    assert ids(read.validation) != ids(held(1).validation)
+    assert len(read.validation.images) == 3
+    assert sorted(ids(read.train) + ids(read.validation)) == ids(splits["train"])
+    assert (read.train.name, read.validation.name) == ("train-rest", "train-held-out")
+    assert set(read.validation.objects) == set(ids(read.validation))
+
+
+def test_faults_of_splits(profile: Callable, catalog: Catalog, splits: dict[str, Split]) -> None:
+    def message(*settings: str) -> str:
+        with pytest.raises(FinesegError) as caught:
+            read_splits(profile(*settings), catalog, Path())
+        return str(caught.value)
+
+    assert message("data.validation={ random = 10 }") == (
+        "data.validation.random: cannot hold out 10 of the 10 images of 'train'; give a smaller number"
+    )
+    splits["test"] = replace(splits["test"], categories=(CHAIR, Category(2, "bed")))
+    assert message("data.test=test") == (
+        "data: split 'test' has other classes than 'train' (2 and 1); both must list the same categories"
+    )
+    splits["val"] = replace(splits["val"], labelled=False)
+    assert message() == "data.validation: split 'val' has no annotations to score against"
+
+
+def keys_of(profile: Profile, catalog: Catalog, model: str = "a") -> tuple[str, str]:
+    read = read_splits(profile, catalog, Path())
+    digests = {name: f"digest of {name}" for name in read.named()}
+    training = training_key(profile, catalog, model, digests, read)
+    return training, prediction_key(profile, training, "digest")
+
+
+@pytest.mark.parametrize(
+    ("setting", "trains_anew", "predicts_anew"),
+    [
+        ("train.lr=0.3", True, True),
+        ("models.a.train.epochs=3", True, True),
+        ("models.a.head.inner.width=9", True, True),
+        ("train.workers=2", False, False),
+        ("train.cpus=2", False, False),
+        ("train.keep=2", False, False),
+        ("models.b.train.lr=0.3", False, False),
+        ("models.a.backbone.weights=none", False, False),  # as the default says
+        ("predict.nms_iou=0.6", False, True),
+        ("predict.cpus=2", False, False),
+        ("competition.title=x", False, False),
+        ("combine.ensembler=mean", False, False),
+        ("metric.max_detections=[1]", False, False),
+    ],
+)
+def test_what_keys_depend_on(
+    profile: Callable, catalog: Catalog, setting: str, trains_anew: bool, predicts_anew: bool
+) -> None:
+    before, after = keys_of(profile(), catalog), keys_of(profile(setting), catalog)
+    assert (before[0] != after[0], before[1] != after[1]) == (trains_anew, predicts_anew)
+
+
+def test_what_chooses_a_checkpoint_is_part_of_a_trainings_key(profile: Callable, catalog: Catalog) -> None:
+    best = ("train.checkpoint=best", "train.validate_every=1")
+    key = keys_of(profile(*best), catalog)[0]
+    for setting in ("metric.max_detections=[1]", "predict.nms_iou=0.6"):
+        assert keys_of(profile(*best, setting), catalog)[0] != key
+
+
+def test_a_recipe_that_is_raised_and_weights_that_change(profile: Callable, catalog: Catalog, tmp_path: Path) -> None:
+    weights = tmp_path / "w.pth"
+    weights.write_bytes(b"1")
+    choice = profile(f"models.a.backbone.weights={weights}").models["a"].backbone
+    first = part_key(catalog, "backbone", choice)
+    assert first["options"]["depth"] == 3
+    moved = tmp_path / "elsewhere.pth"
+    moved.write_bytes(b"1")
+    assert part_key(catalog, "backbone", choice.model_copy(update={"weights": str(moved)})) == first
+    weights.write_bytes(b"2")
+    assert part_key(catalog, "backbone", choice) != first
+    raised = Catalog(tuple(replace(e, part=replace(e.part, recipe_version=2)) for e in catalog.entries))
+    assert part_key(raised, "backbone", choice)["recipe"] == 2
+
+
+def test_a_splits_digest(splits: dict[str, Split]) -> None:
+    split = splits["val"]
+    hashes = {str(image.file): "h" for image in split.images}
+
+    def digest(**changes: Any) -> str:
+        return split_digest(replace(split, **changes), hashes)
+
+    assert digest(name="other") == digest()
+    assert digest(categories=(Category(1, "sofa"),)) != digest()
+    assert digest(images=split.images[1:]) != digest()
+    assert digest(objects={}) != digest()
+    assert split_digest(split, hashes | {"val/0.jpg": "other"}) != digest()
+
+
+def test_the_manifest_names_software_and_commit(catalog: Catalog, tmp_path: Path) -> None:
+    found = environment(catalog)
+    assert found["plugins"] == {"toy-parts": "1.0"}
+    assert found["versions"]["numpy"]
+    assert git_state(tmp_path) is None
+    for arguments in (
+        ["init", "-q"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-mx"],
+    ):
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
+    state = git_state(tmp_path)
+    assert state is not None
+    assert (len(state["commit"]), state["dirty"]) == (40, False)
+    (tmp_path / "new").touch()
+    assert git_state(tmp_path) == {**state, "dirty": True}

@@ -1,0 +1,150 @@
+"""`fineseg run` as a user calls it: whole, again, after a change, and after kill -9 in training and in prediction."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from fineseg import Instances
+from fineseg.predictions import read_instances
+from fineseg.store import read_rows
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+PROFILE = Path(__file__).parent / "micro.toml"
+STEPS = 2 * 4 * 6  # models x epochs x steps an epoch
+IMAGES = 2 * (8 + 4)  # models x (validation + test)
+
+
+def start(folder: Path, out: str, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "fineseg", "run", str(PROFILE), "--store", "store", "--out", out, *more]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    text, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, text
+    return text
+
+
+def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+    """Kill -9 the driver as soon as `ready`, and wait until no process of its Ray can write any more.
+
+    Ray's own two agents notice a minute later; they write nothing of ours.
+    """
+    family = psutil.Process(process.pid)
+    deadline = time.monotonic() + 300
+    while not ready():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "the moment to kill at did not come"
+        time.sleep(0.05)
+    children = [child for child in family.children(recursive=True) if "Agent" not in child.name()]
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive, f"left behind: {[p.cmdline() for p in alive if p.is_running()]}"
+
+
+def result(folder: Path, out: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    run = folder / out
+    return json.loads((run / "metrics.json").read_text()), json.loads((run / "manifest.json").read_text())
+
+
+def predictions(folder: Path) -> dict[tuple[str, int], Instances]:
+    """Return all stored predictions by (entry's key, image id): equal keys must hold equal predictions."""
+    files = sorted((folder / "store" / "predict").glob("*/*.parquet"))
+    return {(file.parent.name, image): found for file in files for image, found in read_instances([file]).items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return folder, finish(start(folder, "out"))
+
+
+def test_a_run_leaves_what_it_promises(undisturbed: tuple[Path, str]) -> None:
+    folder, text = undisturbed
+    metrics, manifest = result(folder, "out")
+    assert set(metrics) == {"models", "combined"} and set(metrics["models"]) == {"rendered", "plain"}
+    for table in [*metrics["models"].values(), metrics["combined"]]:
+        assert list(table["segm"]) == ["AP", "AP50", "AP75", "APs", "APm", "APl"]
+        assert all(value is None or 0 <= value <= 100 for value in table["segm"].values())
+    assert manifest["work"] == {"optimizer_steps": STEPS, "forward_passes": IMAGES}
+    out = folder / "out"
+    assert (out / "submission.zip").stat().st_size > 100
+    assert "<svg" in (out / "report.html").read_text(encoding="utf-8")
+    assert (out / "models" / "plain" / "weights.pth").is_file()
+    assert sum(len(found) for found in predictions(folder).values()) > 100
+    assert text.splitlines()[-1].startswith("done in ") and "report.html" in text.splitlines()[-1]
+    assert not [line for line in text.splitlines() if "INFO" in line or "WARNING" in line or "(pid=" in line]
+    assert not list((folder / "store").rglob("*.part")) and not list((folder / "store").rglob("lock.json"))
+
+
+def test_the_same_again_does_no_work_and_a_new_combine_only_combines(undisturbed: tuple[Path, str]) -> None:
+    folder, _ = undisturbed
+    before = sorted(str(p) for kind in ("train", "predict", "data") for p in (folder / "store" / kind).rglob("*"))
+    text = finish(start(folder, "again"))
+    first, second = result(folder, "out"), result(folder, "again")
+    assert second[0] == first[0]
+    assert second[1]["work"] == {"optimizer_steps": 0, "forward_passes": 0}
+    assert "starting Ray" not in text
+
+    finish(start(folder, "changed", "--set", "combine.ensembler.nms_iou=0.3"))
+    changed = result(folder, "changed")
+    assert changed[1]["work"] == {"optimizer_steps": 0, "forward_passes": 0}
+    assert changed[1]["combined"] != first[1]["combined"]
+    assert changed[0]["models"] == first[0]["models"]
+    after = sorted(str(p) for kind in ("train", "predict", "data") for p in (folder / "store" / kind).rglob("*"))
+    assert after == before
+
+
+def test_killed_in_training_and_in_prediction_it_ends_as_undisturbed(
+    undisturbed: tuple[Path, str], tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    kill_when(start(tmp_path, "out"), lambda: bool(list(store.glob("train/*/ray/checkpoint_*/state.pth"))))
+    assert not list(store.glob("train/*/done.json"))
+    kill_when(start(tmp_path, "out"), lambda: bool(list(store.glob("predict/*/*.parquet"))))
+    assert not (tmp_path / "out" / "metrics.json").exists()
+    finish(start(tmp_path, "out"))
+
+    assert result(tmp_path, "out")[0] == result(undisturbed[0], "out")[0]
+    killed, whole = predictions(tmp_path), predictions(undisturbed[0])
+    assert killed.keys() == whole.keys()
+    for place, found in whole.items():
+        for column in ("labels", "scores", "boxes", "masks"):
+            assert np.array_equal(getattr(killed[place], column), getattr(found, column)), (place, column)
+
+
+def test_two_workers_share_a_batch(undisturbed: tuple[Path, str]) -> None:
+    folder, _ = undisturbed
+    settings = ["train.workers=2", "train.seed=5", 'competition.models=["plain"]', "train.epochs=2"]
+    finish(start(folder, "two", *(word for setting in settings for word in ("--set", setting))))
+    metrics, manifest = result(folder, "two")
+    assert set(metrics["models"]) == {"plain"}
+    assert manifest["work"] == {"optimizer_steps": 2 * 6, "forward_passes": 8 + 4}
+    ledger = Path(manifest["trainings"]["plain"]["folder"]) / "ledger.jsonl"
+    assert {row["workers"] for row in read_rows(ledger)} == {2}
+
+
+def test_ctrl_c_ends_soon_and_says_how_to_go_on(tmp_path: Path) -> None:
+    process = start(tmp_path, "out")
+    deadline = time.monotonic() + 300
+    while not list((tmp_path / "store").glob("train/*/curve.jsonl")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    pressed = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert text.splitlines()[-1] == "interrupted: the same command continues"
+    assert time.monotonic() - pressed < 30
+    assert not list((tmp_path / "store").rglob("lock.json"))

@@ -24,7 +24,7 @@ from fineseg.profile.schema import PartChoice, Profile
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference" / "profile.md"
 
-KIND_OF_KEY = {"format": "submission"}
+KIND_OF_KEY = {"format": "submission", "merge_views": "ensembler"}
 """Keys that are not called like the kind of part they choose."""
 
 BAR = "\\|"
@@ -87,17 +87,20 @@ def _sentence(model: type[BaseModel]) -> str:
 
 
 def _choices_as_parts(model: type[BaseModel]) -> list[OptionRow]:
-    """Return a table's rows; a key that chooses a part is one row, as its options are the part's."""
+    """Return a table's rows; a key that chooses parts is one row, as their options are the parts' own."""
     parts = {name: f for name, f in model.model_fields.items() if _model_in(f.annotation) is PartChoice}
-    rows = []
+    rows: dict[str, OptionRow] = {}
     for row in option_rows(model):
         name = row.key.removesuffix(".name")
-        if name in parts and name != row.key:
+        if name in rows:
+            continue  # a part is one of several things that may stand there
+        if name in parts:
             kind = KIND_OF_KEY.get(name, name)
             words = parts[name].description or f"{kind} part and its options"
-            row = replace(row, key=name, type=f"{kind} part", description=words)
-        rows.append(row)
-    return rows
+            kinds = row.type.replace("table", f"{kind} part") if name == row.key else f"{kind} part"
+            row = replace(row, key=name, type=kinds, description=words)
+        rows[row.key] = row
+    return list(rows.values())
 
 
 # --------------------------------------------------------------------- parts

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from fineseg import Backbone, Dataset, Ensembler, Head, Neck, NoOptions, Options, Submission
+from fineseg import TTA, Backbone, Dataset, Ensembler, Head, Neck, NoOptions, Options, Submission
 from fineseg.catalog import Catalog, Entry
 
 PROFILE = """\
@@ -50,6 +50,10 @@ class BoxesOptions(Options):
     inner: InnerOptions = InnerOptions()
 
 
+class TurnOptions(Options):
+    degrees: int = Field(90, ge=0)
+
+
 def nothing(*_: Any) -> Any:
     """Stand in for what a part builds: a check builds nothing."""
     raise AssertionError("a check must not build")
@@ -63,6 +67,8 @@ def toy_catalog() -> Catalog:
         Neck("wide", "", WideOptions, build=nothing),
         Neck("wider", "", WideOptions, build=nothing),
         Head("boxes", "", BoxesOptions, build=nothing),
+        Head("queries", "", NoOptions, build=nothing, shares_proposals=False),
+        TTA("turn", "", TurnOptions, build=nothing),
         Ensembler("mean", "", NoOptions, build=nothing),
         Dataset("photos", "", NoOptions, read=nothing),
         Dataset("drawn", "", NoOptions, read=nothing),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fineseg.errors import FinesegError
     from fineseg.hookspecs import hookimpl
     from fineseg.parts import (
+        TTA,
         Backbone,
         BackboneSpec,
         Dataset,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         Options,
         Submission,
         TwoStagePredictor,
+        View,
         Weights,
     )
     from fineseg.predictions import Instances, concatenate, make_instances
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "TTA",
     "Backbone",
     "BackboneSpec",
     "Category",
@@ -55,6 +58,7 @@ __all__ = [
     "Submission",
     "TrueObject",
     "TwoStagePredictor",
+    "View",
     "Weights",
     "__version__",
     "concatenate",

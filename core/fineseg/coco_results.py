@@ -1,4 +1,7 @@
-"""Results in COCO's own form, a list of {image_id, category_id, segmentation, score}: writing, reading, checking."""
+"""Results in COCO's own form, a list of {image_id, category_id, segmentation, score}: writing, reading, checking.
+
+The list may stand alone, under `annotations` of an object, and in a zip.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from fineseg.data import masks
-from fineseg.data.coco import Box, known_image, known_label, read_box, read_rle
-from fineseg.data.json_entries import Entry, entry_at, kind_of, load_json
+from fineseg.data.coco import LARGEST_SIDE, Box, known_image, known_label, read_box, read_rle
+from fineseg.data.json_entries import Entry, entry_at, kind_of, load_json, shown
 from fineseg.data.rle_check import find_unsound
 from fineseg.data.split import Category, ImageInfo, Split
+from fineseg.data.zipped import load_zipped_json
 from fineseg.errors import FinesegError
 from fineseg.predictions import Instances, make_instances
 
@@ -59,11 +63,55 @@ def read_coco_results(path: Path, split: Split) -> dict[int, Instances]:
 
     A box that is absent is the mask's. Raises `FinesegError` with the first fault: file, place, what is wrong.
     """
-    return instances_of_results(load_json(path), str(path), split)
+    return instances_of_results(*load_results(path), split)
+
+
+def load_results(path: Path) -> tuple[Any, str]:
+    """Return the parsed results list of a file, unchecked, and how messages name it."""
+    document, source = load_zipped_json(path) if path.suffix == ".zip" else (load_json(path), str(path))
+    if isinstance(document, dict) and "annotations" in document:
+        return document["annotations"], f"{source}: annotations"
+    return document, source
+
+
+def split_of_results(loaded: Iterable[tuple[Any, str]]) -> Split:
+    """Return the split that results lists, each with its name in messages, speak of by themselves.
+
+    Images have the size of their first mask, categories are called by their ids. Raises `FinesegError` where an entry
+    does not say so much.
+    """
+    images: dict[int, ImageInfo] = {}
+    categories: set[int] = set()
+    for rows, source in loaded:
+        for entry in _entries(rows, source):
+            number = entry.integer("image_id")
+            categories.add(entry.integer("category_id"))
+            if number not in images:
+                height, width = _stated_size(entry)
+                images[number] = ImageInfo(number, Path(str(number)), width, height)
+    classes = tuple(Category(number, str(number)) for number in sorted(categories))
+    return Split("results", classes, tuple(images[number] for number in sorted(images)), labelled=False)
+
+
+def _stated_size(entry: Entry) -> tuple[int, int]:
+    value = entry.get("segmentation")
+    size = value.get("size") if isinstance(value, dict) else None
+    if not (isinstance(size, list) and len(size) == 2 and all(type(n) is int and 0 < n <= LARGEST_SIDE for n in size)):
+        raise entry.fault(f"segmentation: size is {shown(size)}; it must be [height, width]")
+    return size[0], size[1]
+
+
+def _entries(rows: Any, source: str) -> Iterator[Entry]:
+    if not isinstance(rows, list):
+        raise FinesegError(f"{source}: must be a list of results, not {kind_of(rows)}")
+    return (entry_at(row, f"{source}[{index}]") for index, row in enumerate(rows))
 
 
 def instances_of_results(rows: Any, source: str, split: Split) -> dict[int, Instances]:
-    """Turn a parsed results list into instances by image id; `source` names the list in messages."""
+    """Turn a parsed results list into instances by image id; `source` names the list in messages.
+
+    Scores and boxes are float64, as the file states them: rounded to float32 some would be equal, and order counts.
+    """
     results, faults = parse_results(rows, source, split)
     if faults:
         raise FinesegError(faults[0])
@@ -112,9 +160,11 @@ def _read_result(
 
 
 def _instances(image: ImageInfo, results: Sequence[Result]) -> Instances:
-    counts = [result.counts for result in results]
-    tight = masks.boxes(counts, image.height, image.width)
-    boxes = [box if result.box is None else result.box for result, box in zip(results, tight.tolist(), strict=True)]
-    labels, scores = [r.label for r in results], [r.score for r in results]
-    size = (image.height, image.width)
-    return make_instances(image.id, size, labels, scores, np.asarray(boxes, dtype=np.float32), counts)
+    boxless = [result.counts for result in results if result.box is None]
+    tight = iter(masks.boxes(boxless, image.height, image.width).tolist())
+    boxes = [next(tight) if result.box is None else result.box for result in results]
+    exact_boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    exact_scores = np.array([result.score for result in results], dtype=np.float64)
+    labels, counts = [result.label for result in results], [result.counts for result in results]
+    made = make_instances(image.id, (image.height, image.width), labels, exact_scores, exact_boxes, counts)
+    return made.with_rows(made.labels, exact_scores, exact_boxes, made.masks)

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from fineseg.parts import Backbone, Dataset, Ensembler, Head, Neck, Submission
+from fineseg.parts import TTA, Backbone, Dataset, Ensembler, Head, Neck, Submission
 
 PROJECT = "fineseg"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -42,6 +42,12 @@ def fineseg_heads() -> Iterable[Head]:
 
 
 @hookspec
+def fineseg_tta() -> Iterable[TTA]:
+    """Ways of looking at an image more than once. `yield TTA("flip", "mirrored too", FlipOptions, build=flip)`."""
+    return ()
+
+
+@hookspec
 def fineseg_ensemblers() -> Iterable[Ensembler]:
     """Several models' instances into one. `yield Ensembler("best-of", "...", BestOfOptions, build=best_of)`."""
     return ()
@@ -63,6 +69,7 @@ HOOK_OF_KIND = {
     "backbone": "fineseg_backbones",
     "neck": "fineseg_necks",
     "head": "fineseg_heads",
+    "tta": "fineseg_tta",
     "ensembler": "fineseg_ensemblers",
     "dataset": "fineseg_datasets",
     "submission": "fineseg_submissions",

@@ -4,6 +4,7 @@ Nothing here imports torch or mmdet: a record only names a part, its options and
 when it is called. Model specs carry mmdet configuration whose `type` entries are classes, never registry names.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from fineseg.data.split import Split
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from fineseg.predictions import Instances
@@ -106,14 +108,21 @@ class HeadInput:
 class TwoStagePredictor(Protocol):
     """The prediction protocol of two-stage heads: four steps, each callable alone, all in the network's input frame.
 
-    Letters: B images, R proposals, N detections, C classes. Tensors lie on the model's device.
+    Letters: B images, R proposals, N detections, C classes; R and N may be 0. Tensors lie on the model's device.
+    `max_proposals` an image, and `proposal_iou`, above which the lower score goes, bound what `proposals` returns; what
+    several views propose together is held to the same.
     """
+
+    max_proposals: int
+    proposal_iou: float
 
     def encode(self, images: "torch.Tensor") -> Sequence["torch.Tensor"]:
         """Turn normalised, padded images [B, 3, H, W] into feature maps, finest first."""
 
-    def proposals(self, features: Sequence["torch.Tensor"], sizes: Sequence[tuple[int, int]]) -> list["torch.Tensor"]:
-        """Return boxes [R, 4] per image; `sizes` are the (height, width) of the images without padding."""
+    def proposals(
+        self, features: Sequence["torch.Tensor"], sizes: Sequence[tuple[int, int]]
+    ) -> list[tuple["torch.Tensor", "torch.Tensor"]]:
+        """Return per image boxes [R, 4] and scores [R]; `sizes` are the images' (height, width) without padding."""
 
     def boxes(
         self, features: Sequence["torch.Tensor"], proposals: list["torch.Tensor"], sizes: Sequence[tuple[int, int]]
@@ -158,10 +167,15 @@ class Neck(Part):
 
 @dataclass(frozen=True)
 class Head(Part):
-    """A detector recipe; `build(options, head_input)` returns a `HeadSpec`."""
+    """A detector recipe; `build(options, head_input)` returns a `HeadSpec`.
+
+    `shares_proposals` says that its `boxes` step takes proposals from anywhere, so that the views of a TTA can share
+    them. Where it does not, finished instances of the views can still be pooled.
+    """
 
     kind = "head"
     build: Callable[[Any, HeadInput], HeadSpec]
+    shares_proposals: bool = True
 
 
 # ------------------------------------------------------- parts of the pipeline
@@ -189,6 +203,34 @@ class Ensembler(Part):
 
 
 @dataclass(frozen=True)
+class View:
+    """One way of looking at an image; the default is the image as the profile's `[predict]` scales it.
+
+    `adjust` turns the image's uint8 BGR pixels [H, W, 3] into others of that shape. Then the image is scaled to fit
+    `scale` times `[predict]`'s sides, aspect kept, and mirrored: `horizontal` swaps left and right, `vertical` top and
+    bottom.
+    """
+
+    scale: float = 1.0
+    horizontal: bool = False
+    vertical: bool = False
+    adjust: Callable[["np.ndarray"], "np.ndarray"] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for a scale that no image can have."""
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"a view's scale must be a number above 0, not {self.scale}")
+
+
+@dataclass(frozen=True)
+class TTA(Part):
+    """Test-time augmentation; `build(options)` returns the views, the plain image among them where it shall count."""
+
+    kind = "tta"
+    build: Callable[[Any], tuple[View, ...]]
+
+
+@dataclass(frozen=True)
 class Dataset(Part):
     """A data set or a format of data sets.
 
@@ -207,13 +249,15 @@ class Submission(Part):
     """A competition's file format.
 
     `write(options, split, predictions, path)` writes the file whole and returns its path; `check(options, split, path)`
-    reads it back and returns what is wrong with it, one line each.
+    reads it back and returns what is wrong with it, one line each. `read(options, split, path)`, where there is one,
+    returns what a sound file holds, by image id: with it a run scores the combination as its file would be scored.
     """
 
     kind = "submission"
     write: Callable[[Any, Split, Mapping[int, "Instances"], Path], Path]
     check: Callable[[Any, Split, Path], list[str]]
     suffix: str = ".zip"
+    read: Callable[[Any, Split, Path], Mapping[int, "Instances"]] | None = None
 
 
-KINDS: tuple[type[Part], ...] = (Backbone, Neck, Head, Ensembler, Dataset, Submission)
+KINDS: tuple[type[Part], ...] = (Backbone, Neck, Head, TTA, Ensembler, Dataset, Submission)

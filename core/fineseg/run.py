@@ -27,10 +27,12 @@ from fineseg.stages.predict import Predicted, predict
 from fineseg.stages.prepare import Prepared, prepare
 from fineseg.stages.report import Outcome, write_run
 from fineseg.stages.submit import submit
-from fineseg.stages.train import train
+from fineseg.stages.train import train, train_final
 from fineseg.store import Store, read_rows, write_json
 
 COMBINED = "combined"
+Scores = Mapping[str, APResult]
+"""Of one model, by kind of AP: "segm", "boundary"."""
 
 
 @dataclass
@@ -47,30 +49,46 @@ class Watch:
         self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 2)
 
 
-def run(loaded: Loaded, catalog: Catalog, console: Console, store: Store, out: Path, ray_address: str | None) -> Path:
-    """Run a profile; return the run folder, which holds metrics.json, the submission and report.html."""
+def run(
+    loaded: Loaded,
+    catalog: Catalog,
+    console: Console,
+    store: Store,
+    out: Path,
+    ray_address: str | None,
+    weights: Mapping[str, Path],
+) -> Path:
+    """Run a profile; return the run folder, which holds metrics.json, the submission and report.html.
+
+    `weights` are files that stand for the trainings of some models.
+    """
     started, watch = datetime.now().astimezone(), Watch()
     out.mkdir(parents=True, exist_ok=True)
     console.keep(out / "log.txt")
     with Scheduler(console, ray_address) as scheduler:
-        context = Context(loaded.profile, loaded.tables, loaded.file, catalog, store, console, scheduler)
+        context = Context(loaded.profile, loaded.tables, loaded.file, catalog, store, console, scheduler, weights)
         with watch.stage("prepare"):
             prepared = prepare(context)
         before = work_done(store)
         with watch.stage("train"):
             trained = train(context, prepared)
+        scored_only = {m: entry for m, entry in trained.items() if loaded.profile.train_of(m).final == "scored"}
         with watch.stage("predict"):
-            predicted = predict(context, prepared, trained)
-    with watch.stage("evaluate"):
-        results = {model: _evaluate(context, prepared, predicted[model, "validation"]) for model in trained}
+            predicted = predict(context, prepared, {"validation": trained, "test": scored_only})
+        with watch.stage("evaluate"):
+            results = {model: evaluate(context, prepared, predicted[model, "validation"]) for model in trained}
+        with watch.stage("train"):
+            final = train_final(context, prepared, trained)
+        with watch.stage("predict"):
+            predicted |= predict(context, prepared, {"test": final})
     with watch.stage("combine"):
-        final = {role: _combine(context, prepared, predicted, results, role) for role in ("validation", "test")}
+        combined = {role: _combine(context, prepared, predicted, results, role) for role in ("validation", "test")}
     with watch.stage("evaluate"):
-        results[COMBINED] = _evaluate(context, prepared, final["validation"])
+        results[COMBINED] = evaluate(context, prepared, combined["validation"], submitted=True)
     metrics = metrics_table(results)
     write_json(out / "metrics.json", metrics)
     with watch.stage("submit"):
-        submission = submit(context, prepared, final["test"], out)
+        submission = submit(context, prepared, combined["test"], out)
     work = {name: count - before[name] for name, count in work_done(store).items()}
     outcome = Outcome(
         command=shlex.join(["fineseg", *sys.argv[1:]]),
@@ -78,10 +96,10 @@ def run(loaded: Loaded, catalog: Catalog, console: Console, store: Store, out: P
         seconds=watch.seconds,
         work=work,
         metrics=metrics,
-        per_class={name: result.per_class for name, result in results.items()},
-        trained=trained,
+        per_class={name: kinds["segm"].per_class for name, kinds in results.items()},
+        trained={**trained, **{f"{m} (all images)": e for m, e in final.items() if e is not trained[m]}},
         predicted=predicted,
-        combined=final["validation"],
+        combined=combined["validation"],
         submission=submission,
     )
     report = write_run(context, prepared, outcome, out)
@@ -89,30 +107,27 @@ def run(loaded: Loaded, catalog: Catalog, console: Console, store: Store, out: P
     return out
 
 
-def _evaluate(context: Context, prepared: Prepared, predicted: Predicted) -> APResult:
-    return evaluate(context, prepared, predicted.model, predicted.key, predicted.read())
-
-
 def _combine(
     context: Context,
     prepared: Prepared,
     predicted: Mapping[tuple[str, str], Predicted],
-    results: Mapping[str, APResult],
+    results: Mapping[str, Scores],
     role: str,
 ) -> Predicted:
     """Combine the models on one split; without `[combine]` the one best model stands for them."""
     models = [model for model, found in predicted if found == role]
     if context.profile.combine is None:
-        best = max(models, key=lambda model: results[model].summary["AP"])
+        best = max(models, key=lambda model: results[model]["segm"].summary["AP"])
         return predicted[best, role]
-    scores = [ModelScore(model, results[model].summary["AP"], results[model].per_class) for model in models]
+    masks = {model: results[model]["segm"] for model in models}
+    scores = [ModelScore(model, result.summary["AP"], result.per_class) for model, result in masks.items()]
     split = prepared.splits.validation if role == "validation" else prepared.splits.test
     return combine(context, split, [predicted[model, role] for model in models], scores)
 
 
-def metrics_table(results: Mapping[str, APResult]) -> dict[str, Any]:
+def metrics_table(results: Mapping[str, Scores]) -> dict[str, Any]:
     """Return what metrics.json holds, in percent."""
-    tables = {name: {"segm": result.plain()["summary"]} for name, result in results.items()}
+    tables = {name: {kind: ap.plain()["summary"] for kind, ap in kinds.items()} for name, kinds in results.items()}
     combined = tables.pop(COMBINED)
     return {"models": tables, COMBINED: combined}
 
@@ -127,10 +142,10 @@ def work_done(store: Store) -> dict[str, int]:
 
 
 def _say_result(
-    console: Console, results: Mapping[str, APResult], submission: Path | None, report: Path, seconds: float
+    console: Console, results: Mapping[str, Scores], submission: Path | None, report: Path, seconds: float
 ) -> None:
-    for name, result in results.items():
-        scores = "  ".join(f"{key} {value:5.1f}" for key, value in result.summary.items())
+    for name, kinds in results.items():
+        scores = "  ".join(f"{key} {value:5.1f}" for key, value in kinds["segm"].summary.items())
         console.say(f"{name:>12}  {scores}")
     wrote = f"{submission} and {report}" if submission else str(report)
     console.say(f"done in {duration(seconds)}: wrote {wrote}; open the report in a browser")

@@ -5,7 +5,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,10 @@ from typing import Any
 import numpy as np
 
 from fineseg.catalog import Catalog
-from fineseg.data.split import Split
+from fineseg.data.split import ImageInfo, Split
 from fineseg.errors import FinesegError
-from fineseg.profile.schema import PartChoice, Profile, RandomValidation
+from fineseg.profile.schema import NOT_IN_KEYS, PartChoice, Profile, RandomValidation
 from fineseg.store import content_key
-
-NOT_IN_KEYS = frozenset({"workers", "cpus", "keep", "checkpoint_every"})
-"""Settings of `[train]` that change how a training runs, not what comes out of it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +30,20 @@ class Splits:
     def named(self) -> dict[str, Split]:
         """Return the splits by name, each once."""
         return {split.name: split for split in (self.train, self.validation, self.test)}
+
+    def everything(self) -> Split:
+        """Return all labelled images as one split to train on.
+
+        Images are numbered anew: two files may use one id for two images.
+        """
+        images: list[ImageInfo] = []
+        objects = {}
+        for split in (self.train, self.validation):
+            for image in split.images:
+                images.append(replace(image, id=len(images) + 1))
+                objects[len(images)] = split.objects_of(image.id)
+        name = f"{self.train.name}+{self.validation.name}"
+        return Split(name, self.train.categories, tuple(images), objects)
 
 
 def wanted_splits(profile: Profile) -> list[str]:
@@ -107,28 +118,37 @@ def _text(value: Any) -> str:
     return value.decode("ascii") if isinstance(value, bytes) else str(value)
 
 
-def training_key(profile: Profile, catalog: Catalog, model: str, digests: Mapping[str, str], splits: Splits) -> str:
-    """Return the content key of one model's training."""
+def training_key(
+    profile: Profile, catalog: Catalog, model: str, digests: Mapping[str, str], splits: Splits, *, whole: bool = False
+) -> str:
+    """Return the content key of one model's training, on the training split or on the `whole` labelled data."""
     table = profile.models[model]
-    train = profile.train_of(model).model_dump(mode="json", exclude=set(NOT_IN_KEYS))
+    train = profile.train_of(model, whole=whole).model_dump(mode="json", exclude=set(NOT_IN_KEYS))
     key: dict[str, Any] = {
         "parts": {kind: part_key(catalog, kind, getattr(table, kind)) for kind in ("backbone", "neck", "head")},
         "train": train,
         "data": [digests[splits.train.name], digests[splits.validation.name]],
     }
+    if whole:
+        key["whole"] = True
     if train["validate_every"] or train["checkpoint"] == "best":
         key["validation"] = [profile.metric.model_dump(mode="json"), predict_key(profile)]
     return content_key(key)
 
 
 def predict_key(profile: Profile) -> dict[str, Any]:
-    """Return what of `[predict]` changes predictions."""
-    return profile.predict.model_dump(mode="json", exclude={"cpus"})
+    """Return what of `[predict]` changes what a model says of the plain view, which is all that a validation takes."""
+    return profile.predict.model_dump(mode="json", exclude={"cpus", "tta", "merge_views"})
 
 
-def prediction_key(profile: Profile, training: str, digest: str) -> str:
+def prediction_key(profile: Profile, catalog: Catalog, training: str, digest: str) -> str:
     """Return the content key of one model's predictions of one split."""
-    return content_key({"training": training, "predict": predict_key(profile), "split": digest})
+    key: dict[str, Any] = {"training": training, "predict": predict_key(profile), "split": digest}
+    if profile.predict.tta:
+        merge = profile.predict.merge_views
+        key["tta"] = [part_key(catalog, "tta", choice) for choice in profile.predict.tta]
+        key["merge_views"] = part_key(catalog, "ensembler", merge) if isinstance(merge, PartChoice) else merge
+    return content_key(key)
 
 
 def environment(catalog: Catalog) -> dict[str, Any]:

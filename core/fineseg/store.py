@@ -21,6 +21,8 @@ WEIGHTS = "weights.pth"
 """A training's result in its folder, and the model in a checkpoint."""
 LEDGER = "ledger.jsonl"
 """In an entry: what work was done for it, a row for each piece."""
+CURVE = "curve.jsonl"
+"""In a training's entry: losses of every step and scores of every validation, a row each."""
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system without hard links answers."""

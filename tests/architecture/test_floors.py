@@ -30,11 +30,12 @@ FLOORS = (
     ("coco_results",),
     ("",),  # the front page, `fineseg` itself: what it shows lies below
     ("report", "metrics", "catalog"),
-    ("profile",),
+    ("profile", "doctor"),
     ("runs", "mm"),
     ("scheduling",),
     ("stages",),
     ("run",),
+    ("sweep",),
     ("cli", "testing"),
     ("__main__",),
 )

@@ -9,7 +9,7 @@ import fineseg
 
 
 def test_every_public_name_is_there() -> None:
-    assert fineseg.__all__ == sorted(fineseg.__all__)
+    assert fineseg.__all__ == sorted(fineseg.__all__, key=lambda name: (not name.isupper(), name))
     for name in fineseg.__all__:
         value = getattr(fineseg, name)
         assert getattr(fineseg, name) is value

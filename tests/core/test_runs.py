@@ -80,6 +80,32 @@ def test_images_are_held_out_at_random(profile: Callable, catalog: Catalog, spli
     assert set(read.validation.objects) == set(ids(read.validation))
 
 
+def test_everything_is_all_labelled_images_under_new_numbers(splits: dict[str, Split]) -> None:
+    whole = Splits(splits["train"], splits["val"], splits["test"]).everything()
+    assert ids(whole) == list(range(1, 15)) and whole.name == "train+val"
+    given = [*splits["train"].images, *splits["val"].images]
+    assert [image.file for image in whole.images] == [image.file for image in given]
+    objects = [*splits["train"].objects.values(), *splits["val"].objects.values()]
+    assert [whole.objects_of(number) for number in ids(whole)] == objects
+
+
+def test_a_training_on_all_images_chooses_nothing_on_them(profile: Callable, catalog: Catalog) -> None:
+    chosen = profile("train.checkpoint=best", "train.validate_every=1", "train.final=all", "data.test=test")
+    table = chosen.train_of("a", whole=True)
+    assert (table.checkpoint, table.validate_every, chosen.train_of("a").checkpoint) == ("last", 0, "best")
+    read = read_splits(chosen, catalog, Path())
+    digests = {name: f"digest of {name}" for name in read.named()}
+
+    def key(of: Profile, whole: bool) -> str:
+        return training_key(of, catalog, "a", digests, read, whole=whole)
+
+    assert key(chosen, True) != key(chosen, False)
+    last = profile("data.test=test")
+    again = profile("data.test=test", "train.final=all")
+    assert keys_of(again, catalog) == keys_of(last, catalog)
+    assert key(last, True) == key(chosen, True) and key(last, False) != key(last, True)
+
+
 def test_faults_of_splits(profile: Callable, catalog: Catalog, splits: dict[str, Split]) -> None:
     def message(*settings: str) -> str:
         with pytest.raises(FinesegError) as caught:
@@ -101,7 +127,7 @@ def keys_of(profile: Profile, catalog: Catalog, model: str = "a") -> tuple[str, 
     read = read_splits(profile, catalog, Path())
     digests = {name: f"digest of {name}" for name in read.named()}
     training = training_key(profile, catalog, model, digests, read)
-    return training, prediction_key(profile, training, "digest")
+    return training, prediction_key(profile, catalog, training, "digest")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +143,8 @@ def keys_of(profile: Profile, catalog: Catalog, model: str = "a") -> tuple[str, 
         ("models.a.backbone.weights=none", False, False),  # as the default says
         ("predict.nms_iou=0.6", False, True),
         ("predict.cpus=2", False, False),
+        ('predict.tta=["turn"]', False, True),
+        ("predict.merge_views=mean", False, False),  # no views to merge
         ("competition.title=x", False, False),
         ("combine.ensembler=mean", False, False),
         ("metric.max_detections=[1]", False, False),
@@ -134,6 +162,28 @@ def test_what_chooses_a_checkpoint_is_part_of_a_trainings_key(profile: Callable,
     key = keys_of(profile(*best), catalog)[0]
     for setting in ("metric.max_detections=[1]", "predict.nms_iou=0.6"):
         assert keys_of(profile(*best, setting), catalog)[0] != key
+    assert keys_of(profile(*best, 'predict.tta=["turn"]'), catalog)[0] == key  # validations look once
+
+
+def test_views_are_part_of_a_predictions_key(profile: Callable, catalog: Catalog) -> None:
+    """With all their options and the recipe's version, and with what merges them."""
+
+    def key(*settings: str, catalog: Catalog = catalog) -> str:
+        return keys_of(profile(*settings), catalog)[1]
+
+    turned = 'predict.tta=["turn"]'
+    assert key('predict.tta=[{ name = "turn", degrees = 90 }]') == key(turned)
+    assert key(turned, "predict.merge_views=shared-proposals") == key(turned)
+    raised = Catalog(tuple(replace(e, part=replace(e.part, recipe_version=2)) for e in catalog.entries))
+    training = keys_of(profile(turned), catalog)[0]
+    others = [
+        prediction_key(profile(turned), raised, training, "digest"),
+        key('predict.tta=[{ name = "turn", degrees = 3 }]'),
+        key('predict.tta=["turn", "turn"]'),
+        key(turned, "predict.merge_views=mean"),
+        key(),
+    ]
+    assert len({key(turned), *others}) == 6
 
 
 def test_a_recipe_that_is_raised_and_weights_that_change(profile: Callable, catalog: Catalog, tmp_path: Path) -> None:

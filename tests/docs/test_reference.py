@@ -201,15 +201,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 # ------------------------------------------------------------------- set-up
 
 
-def test_pip_route_installs_every_dependency() -> None:
+def test_pip_route_installs_the_project_and_the_tested_versions() -> None:
     page = (ROOT / "docs" / "how-to" / "gpu-and-pip-set-up.md").read_text(encoding="utf-8")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     installed = " ".join(line for line in page.splitlines() if line.startswith("pip install"))
-    words = {re.split(r"[\[<>=]", word)[0].lower() for word in shlex.split(installed)}
-    for requirement in project["project"]["dependencies"]:
-        assert re.split(r"[\[<>=]", requirement)[0].lower() in words, requirement
-    for folder in ROOT.glob("plugins/*/pyproject.toml"):
-        assert f"./plugins/{folder.parent.name}" in page
+    assert {".", "./plugins/*"} <= set(shlex.split(installed))  # with all that they depend on
+    headless = next(each for each in project["project"]["dependencies"] if "opencv" in each)
+    assert headless in shlex.split(installed)
     for pin in project["tool"]["uv"]["constraint-dependencies"]:
         name, _, version = pin.partition("==")
         found = re.findall(rf"{name}(?:\[[\w,]+\])?==([\d.]+)", page)

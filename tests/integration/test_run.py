@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
+from planted import Planted
 
 from fineseg import Instances
 from fineseg.predictions import read_instances
@@ -26,7 +28,15 @@ IMAGES = 2 * (8 + 4)  # models x (validation + test)
 
 def start(folder: Path, out: str, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "fineseg", "run", str(PROFILE), "--store", "store", "--out", out, *more]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # a background job's children ignore Ctrl-C; here it is to be answered, wherever the tests run
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -135,16 +145,40 @@ def test_two_workers_share_a_batch(undisturbed: tuple[Path, str]) -> None:
     assert {row["workers"] for row in read_rows(ledger)} == {2}
 
 
+def test_given_weights_and_a_final_training(undisturbed: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = undisturbed
+    given = folder / "out" / "models" / "rendered" / "weights.pth"
+    settings = ["train.final=all", "train.epochs=2"]
+    finish(
+        start(folder, "all", "--weights", f"rendered={given}", *(w for setting in settings for w in ("--set", setting)))
+    )
+    metrics, manifest = result(folder, "all")
+    assert metrics["models"]["rendered"] == result(folder, "out")[0]["models"]["rendered"]
+    scored, final = manifest["trainings"]["plain"], manifest["trainings"]["plain (all images)"]
+    assert scored["key"] != final["key"] and set(manifest["trainings"]) == {"rendered", "plain", "plain (all images)"}
+    # 12 training images, then these and the 8 of validation; both predict the 4 test images, one the 8 of validation
+    assert (scored["steps"], final["steps"]) == (2 * 6, 2 * 10)
+    assert manifest["work"] == {"optimizer_steps": 2 * 6 + 2 * 10, "forward_passes": 2 * 8 + 2 * 4}
+
+    torch.save({"model": Planted(tmp_path / "written")}, tmp_path / "bad.pth")
+    refused = start(folder, "bad", "--weights", f"plain={tmp_path / 'bad.pth'}")
+    text, _ = refused.communicate(timeout=100)
+    assert refused.returncode == 1 and "bad.pth: refused: not a file of plain tensors" in text.splitlines()[-1]
+    assert not (tmp_path / "written").exists()
+
+
 def test_ctrl_c_ends_soon_and_says_how_to_go_on(tmp_path: Path) -> None:
     process = start(tmp_path, "out")
     deadline = time.monotonic() + 300
     while not list((tmp_path / "store").glob("train/*/curve.jsonl")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
+    children = psutil.Process(process.pid).children(recursive=True)
     pressed = time.monotonic()
     process.send_signal(signal.SIGINT)
     text, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, text
     assert text.splitlines()[-1] == "interrupted: the same command continues"
     assert time.monotonic() - pressed < 30
+    assert len(children) > 3 and not psutil.wait_procs(children, timeout=20)[1]
     assert not list((tmp_path / "store").rglob("lock.json"))

@@ -20,8 +20,14 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("fineseg.cli.run:command", "Run a competition, from training to the report."),
-    "check": ("fineseg.cli.check:command", "Check a profile and say which layer set a value; nothing is run."),
+    "sweep": ("fineseg.cli.sweep:command", "Train one model under many settings; find the best."),
+    "check": ("fineseg.cli.check:command", "Check a profile, or say which layer set a value; runs nothing."),
+    "data": ("fineseg.cli.data:command", "Look at annotation files: how large the objects are."),
+    "evaluate": ("fineseg.cli.evaluate:command", "Score a results file against ground truth."),
+    "ensemble": ("fineseg.cli.ensemble:command", "Combine results files of several models into one."),
+    "submission": ("fineseg.cli.submission:command", "Check a submission file, whoever wrote it."),
     "plugins": ("fineseg.cli.plugins:command", "List the installed parts, or show one part's options."),
+    "doctor": ("fineseg.cli.doctor:command", "Check this machine and environment, and say what to mend."),
 }
 """Verb -> (module:attribute of its click command, line of help): `fineseg --help` needs nothing but this table."""
 
@@ -74,7 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = _fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted: the same command continues", err=True)
-        status = INTERRUPTED
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)  # threads still wait for a Ray that was killed: see `ray_session`
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _stdout_is_closed():
             status = 1  # the reader of our output has gone, as `fineseg ... | head` does: nobody to tell
@@ -93,7 +101,18 @@ def _invoke(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
+    except Exception as error:
+        if _interrupted(error):
+            raise KeyboardInterrupt from error
+        raise
     return 0
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Say whether an error came up while Ctrl-C was being answered: what was let go of then may well complain."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _fail(message: str) -> int:

@@ -1,7 +1,6 @@
 """`fineseg plugins`: what is installed, and what each part lets a profile set."""
 
 import json
-import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -13,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from fineseg.catalog import Catalog, Entry, load_catalog
-from fineseg.cli import warn
+from fineseg.cli import print_table, warn
 
 TOML_WORDS = {bool: "boolean", int: "integer", float: "float", str: "string"}
 BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "multiple of"}
@@ -33,7 +32,7 @@ def list_parts(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     else:
-        _print_table(("kind", "name", "plugin", "version", "summary"), [tuple(row.values()) for row in rows])
+        print_table(("kind", "name", "plugin", "version", "summary"), [tuple(row.values()) for row in rows])
 
 
 @command.command("show")
@@ -160,24 +159,7 @@ def _print_part(entry: Entry) -> None:
     click.echo(f"provided by {entry.provider}, recipe version {part.recipe_version}")
     rows = option_rows(part.options)
     if rows:
-        _print_table(("option", "type", "default", "range", "description"), [astuple(row) for row in rows])
+        print_table(("option", "type", "default", "range", "description"), [astuple(row) for row in rows])
     else:
         click.echo("no options")
     click.echo()
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: drawn and wrapped on a terminal, aligned columns of plain text for anything that reads it."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(*columns)
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))  # Text: a bracket in a type is no markup
-        Console().print(table)
-        return
-    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
-    for row in [columns, *rows]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

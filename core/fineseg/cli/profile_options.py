@@ -18,6 +18,11 @@ PATH = click.Path(path_type=Path)
 
 def profile_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add PROFILE, --demo, --variant, --with and --set to a command."""
+    return click.argument("profile", type=PATH)(layer_options(function))
+
+
+def layer_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what lies over a profile to a command: --demo, --variant, --with and --set."""
     for decorate in (
         click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set one value; repeatable."),
         click.option("--with", "overlays", multiple=True, type=PATH, help="TOML laid over the profile; repeatable."),
@@ -25,7 +30,6 @@ def profile_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--demo", is_flag=True, help="Lay [demo] over it: generated data, small sizes, minutes on 2 cores."
         ),
-        click.argument("profile", type=PATH),
     ):
         function = decorate(function)
     return function

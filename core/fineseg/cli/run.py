@@ -5,7 +5,9 @@ from pathlib import Path
 
 import click
 
+from fineseg import FinesegError
 from fineseg.cli.profile_options import load, profile_options
+from fineseg.profile.faults import suggest
 
 
 @click.command()
@@ -19,8 +21,16 @@ from fineseg.cli.profile_options import load, profile_options
     show_default=True,
     help="Where results live under content keys, shared by runs.",
 )
+@click.option(
+    "--weights",
+    metavar="MODEL=FILE",
+    multiple=True,
+    help="Predict with these weights instead of training MODEL; may be given for each model.",
+)
 @click.option("--ray", "ray_address", metavar="ADDRESS", help="Join a Ray cluster instead of starting a local one.")
-def command(out: Path | None, store_path: Path, ray_address: str | None, **profile: object) -> None:
+def command(
+    out: Path | None, store_path: Path, weights: tuple[str, ...], ray_address: str | None, **profile: object
+) -> None:
     """Train, predict, combine, score and submit what PROFILE describes. The same command again does what is missing."""
     from fineseg.console import Console
     from fineseg.run import run
@@ -29,4 +39,18 @@ def command(out: Path | None, store_path: Path, ray_address: str | None, **profi
     loaded, catalog = load(**profile)  # type: ignore[arg-type]
     name = loaded.profile.competition.name
     folder = out or Path("runs") / name / datetime.now().strftime("%Y%m%d-%H%M%S")
-    run(loaded, catalog, Console(), Store(store_path), folder.absolute(), ray_address)
+    given = given_weights(weights, list(loaded.profile.chosen))
+    run(loaded, catalog, Console(), Store(store_path), folder.absolute(), ray_address, given)
+
+
+def given_weights(settings: tuple[str, ...], models: list[str]) -> dict[str, Path]:
+    """Turn `MODEL=FILE` settings into a table; raises `FinesegError` for another form or an unknown model."""
+    given = {}
+    for setting in settings:
+        model, equals, file = setting.partition("=")
+        if not equals or not file:
+            raise FinesegError(f"--weights {setting}: must be MODEL=FILE, such as {models[0]}=weights.pth")
+        if model not in models:
+            raise FinesegError(f"--weights {setting}: no model '{model}'; {suggest(model, models)}")
+        given[model] = Path(file)
+    return given

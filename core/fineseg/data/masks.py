@@ -12,6 +12,8 @@ from fineseg.data.split import RLE, Segmentation
 
 BoolArray = np.ndarray
 
+_AT_ONCE = 255  # masks whose areas pycocotools can measure in one call: it counts them in a byte
+
 
 def encode(mask: BoolArray) -> bytes:
     """Encode one boolean mask [H, W] as compressed COCO counts."""
@@ -41,9 +43,17 @@ def to_rle(segmentation: Segmentation, height: int, width: int) -> RLE:
 
 def areas(counts: Sequence[bytes], height: int, width: int) -> np.ndarray:
     """Return the pixel areas [N] of masks of one image."""
-    if not len(counts):
-        return np.zeros(0)
-    return np.asarray(coco_mask.area([{"size": [height, width], "counts": c} for c in counts]), dtype=np.float64)
+    rles = [{"size": [height, width], "counts": c} for c in counts]
+    parts = [coco_mask.area(rles[start : start + _AT_ONCE]) for start in range(0, len(rles), _AT_ONCE)]
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def ious(first: Sequence[bytes], second: Sequence[bytes], height: int, width: int) -> np.ndarray:
+    """Return the IoU [N, M] of N masks and M others of one image; 0 for two empty ones."""
+    if not (len(first) and len(second)):
+        return np.zeros((len(first), len(second)))
+    left, right = ([{"size": [height, width], "counts": c} for c in counts] for counts in (first, second))
+    return np.asarray(coco_mask.iou(left, right, [0] * len(right)), dtype=np.float64)
 
 
 def boxes(counts: Sequence[bytes], height: int, width: int) -> np.ndarray:

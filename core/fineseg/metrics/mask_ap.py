@@ -17,7 +17,7 @@ from fineseg.data.split import ImageInfo, Split
 from fineseg.errors import FinesegError
 from fineseg.predictions import Instances, make_instances
 
-Kind = Literal["segm", "bbox"]
+Kind = Literal["segm", "bbox", "boundary"]
 AreaRanges = Mapping[str, tuple[float, float]]
 
 ALL_AREAS = (0.0, 1e5**2)
@@ -30,23 +30,71 @@ COCO_MAX_DETECTIONS = (1, 10, 100)
 
 
 @dataclass(frozen=True)
+class ClassAP:
+    """Average precision of one class in percent, nan without truth; `objects` counts its true ones without crowds."""
+
+    ap: float
+    ap50: float
+    ap75: float
+    objects: int
+
+    def plain(self) -> dict[str, float | None]:
+        """Return the row as JSON-ready data."""
+        figures = {"AP": self.ap, "AP50": self.ap50, "AP75": self.ap75}
+        return {**{name: _none_for_nan(value) for name, value in figures.items()}, "objects": self.objects}
+
+    @classmethod
+    def from_plain(cls, stored: Mapping[str, Any]) -> "ClassAP":
+        """Return the row that `plain` was called on."""
+        ap, ap50, ap75 = (_nan_for_none(stored[name]) for name in ("AP", "AP50", "AP75"))
+        return cls(ap, ap50, ap75, stored["objects"])
+
+
+@dataclass(frozen=True)
 class APResult:
     """Average precision in percent.
 
     `summary` has "AP" (mean over the IoU thresholds), "AP50", "AP75" and one entry an area range, in the order of the
-    ranges ("small" -> "APs"; ranges that share a first letter -> "AP_<name>"). `per_class` has the AP of each category
-    in the order of the split. What has no truth is nan here and null in `plain()`.
+    ranges ("small" -> "APs"; ranges that share a first letter -> "AP_<name>"). `classes` are in the order of the split.
+    What has no truth is nan here and null in `plain()`.
     """
 
     summary: dict[str, float]
-    per_class: tuple[float, ...]
+    classes: tuple[ClassAP, ...]
+
+    @property
+    def per_class(self) -> tuple[float, ...]:
+        """The AP of each category."""
+        return tuple(row.ap for row in self.classes)
 
     def plain(self) -> dict[str, Any]:
         """Return the result as JSON-ready data: nan, which JSON does not know, becomes None."""
         return {
             "summary": {name: _none_for_nan(value) for name, value in self.summary.items()},
-            "per_class": [_none_for_nan(value) for value in self.per_class],
+            "classes": [row.plain() for row in self.classes],
         }
+
+    @classmethod
+    def from_plain(cls, stored: Mapping[str, Any]) -> "APResult":
+        """Return the result that `plain` was called on."""
+        return cls(
+            summary={name: _nan_for_none(value) for name, value in stored["summary"].items()},
+            classes=tuple(ClassAP.from_plain(row) for row in stored["classes"]),
+        )
+
+
+def instance_ap(
+    truth: Split,
+    predictions: Mapping[int, Instances],
+    *,
+    area_ranges: AreaRanges = COCO_AREA_RANGES,
+    max_detections: Sequence[int] = COCO_MAX_DETECTIONS,
+) -> dict[str, APResult]:
+    """Measure predictions as a run reports them: "segm", and "boundary" over all areas."""
+    return {
+        "segm": mask_ap(truth, predictions, area_ranges=area_ranges, max_detections=max_detections),
+        "boundary": mask_ap(truth, predictions, area_ranges={}, max_detections=max_detections, kind="boundary"),
+    }
 
 
 def mask_ap(
@@ -61,8 +109,9 @@ def mask_ap(
 
     Every figure is taken at the largest of `max_detections`, a limit per image and class. `area_ranges` are closed
     intervals in square pixels; true objects fall into them by their stated area, detections by the area of their mask
-    (of their box for `kind` "bbox"). An image of the split without an entry counts as one without detections.
-    Detections of equal score keep their order. Raises `FinesegError` where predictions do not belong to the split.
+    (of their box for `kind` "bbox"). `kind` "boundary" matches by the smaller of mask IoU and boundary IoU. An image of
+    the split without an entry counts as one without detections. Detections of equal score keep their order. Raises
+    `FinesegError` where predictions do not belong to the split.
     """
     _check_settings(truth, area_ranges, max_detections, kind)
     _check_predictions(truth, predictions)
@@ -74,8 +123,16 @@ def mask_ap(
     }
     for position, key in enumerate(area_keys(tuple(area_ranges)), start=1):
         summary[key] = _mean(precision[..., position])
-    per_class = tuple(_mean(precision[:, :, label, 0]) for label in range(len(truth.categories)))
-    return APResult(summary, per_class)
+    return APResult(summary, _class_rows(truth, precision[..., 0]))
+
+
+def _class_rows(truth: Split, precision: np.ndarray) -> tuple[ClassAP, ...]:
+    """Return the row of each class from the precision [T, R, K] over all areas."""
+    counts = Counter(each.label for image in truth.images for each in truth.objects_of(image.id) if not each.crowd)
+    return tuple(
+        ClassAP(_mean(precision[:, :, k]), _mean(precision[0, :, k]), _mean(precision[5, :, k]), counts[k])
+        for k in range(len(truth.categories))
+    )
 
 
 def area_keys(names: Sequence[str]) -> tuple[str, ...]:
@@ -113,6 +170,8 @@ def _precision(
     """Return the interpolated precision [T, R, K, A] at the largest detection limit; -1 where there is no truth."""
     from faster_coco_eval import COCO, COCOeval_faster
 
+    from fineseg.metrics.boundary import BoundaryEval
+
     frame = {
         "images": [{"id": image.id, "height": image.height, "width": image.width} for image in truth.images],
         "categories": [{"id": label, "name": each.name} for label, each in enumerate(truth.categories)],
@@ -121,7 +180,10 @@ def _precision(
         return np.full((10, 101, len(truth.categories), 1 + len(ranges)), -1.0)
     true_side = COCO({**frame, "annotations": _true_annotations(truth, kind)}, print_function=_silent)
     found_side = COCO({**frame, "annotations": _found_annotations(truth, predictions, kind)}, print_function=_silent)
-    evaluation = COCOeval_faster(true_side, found_side, kind, print_function=_silent)
+    if kind == "boundary":
+        evaluation = BoundaryEval(true_side, found_side, "segm", print_function=_silent)
+    else:
+        evaluation = COCOeval_faster(true_side, found_side, kind, print_function=_silent)
     # Set here, not by `ranges=`, which logs a warning for ranges that leave areas out: a competition may want that.
     evaluation.params.areaRng = [list(each) for each in (ALL_AREAS, *ranges)]
     evaluation.params.areaRngLbl = ["all", *(str(position) for position in range(len(ranges)))]
@@ -146,7 +208,7 @@ def _true_annotations(truth: Split, kind: Kind) -> list[dict[str, Any]]:
                 "area": float(each.area),
                 "iscrowd": int(each.crowd),
             }
-            if kind == "segm":
+            if kind != "bbox":
                 rle = masks.to_rle(each.segmentation, image.height, image.width)
                 row["segmentation"] = {"size": list(rle["size"]), "counts": rle["counts"]}
             rows.append(row)
@@ -162,7 +224,7 @@ def _found_annotations(truth: Split, predictions: Mapping[int, Instances], kind:
             continue
         boxes = found.boxes.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
-        if kind == "segm":
+        if kind != "bbox":
             area = masks.areas(list(found.masks), image.height, image.width)
         else:
             area = boxes[:, 2] * boxes[:, 3]
@@ -171,7 +233,7 @@ def _found_annotations(truth: Split, predictions: Mapping[int, Instances], kind:
         for label, score, box, square, counts in zip(*columns, strict=True):
             row = {"id": len(rows) + 1, "image_id": image.id, "category_id": label, "score": score}
             row |= {"bbox": box, "area": square, "iscrowd": 0}
-            if kind == "segm":
+            if kind != "bbox":
                 row["segmentation"] = {"size": size, "counts": counts}
             rows.append(row)
     return rows
@@ -180,8 +242,8 @@ def _found_annotations(truth: Split, predictions: Mapping[int, Instances], kind:
 def _check_settings(truth: Split, area_ranges: AreaRanges, max_detections: Sequence[int], kind: str) -> None:
     if not truth.labelled:
         raise FinesegError(f"split {truth.name!r}: it has no annotations to measure against; choose a labelled split")
-    if kind not in ("segm", "bbox"):
-        raise FinesegError(f"average precision: kind {kind!r} is unknown; choose 'segm' or 'bbox'")
+    if kind not in ("segm", "bbox", "boundary"):
+        raise FinesegError(f"average precision: kind {kind!r} is unknown; choose 'segm', 'bbox' or 'boundary'")
     if not max_detections or min(max_detections) < 1:
         raise FinesegError(f"max_detections: {list(max_detections)} is not a list of limits; give e.g. [1, 10, 100]")
     for name, (low, high) in area_ranges.items():
@@ -224,6 +286,10 @@ def _mean(precision: np.ndarray) -> float:
 
 def _none_for_nan(value: float) -> float | None:
     return None if np.isnan(value) else value
+
+
+def _nan_for_none(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _silent(*_: object) -> None:

@@ -68,7 +68,6 @@ def _sample(
             "ori_shape": (image.height, image.width),
             "img_shape": (height, width),
             "scale_factor": (float(scale[0]), float(scale[1])),
-            "flip": flip,
         },
         gt_instances=truth,
         ignored_instances=InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)),

@@ -1,28 +1,81 @@
-"""One trained detector over images: the prediction protocol's steps in order, one view."""
+"""Trained detectors over images: the prediction protocol's steps in order, merged over views after each step.
 
+A `Look` is one model at one image through one view. Looks are merged in one of two manners: they share their proposals
+and are averaged step by step, or each of them finishes its instances and an ensembler pools those.
+Letters: R proposals, N detections, C classes, S cells along a side of a mask.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from mmcv.ops import batched_nms
+from mmcv.ops import batched_nms, nms
+from torch import Tensor
 
 from fineseg.data.split import ImageInfo
-from fineseg.mm.images import fit_size, read_image
+from fineseg.errors import FinesegError
+from fineseg.mm.images import read_image
 from fineseg.mm.model import PAD_DIVISOR, BuiltModel
 from fineseg.mm.paste import paste_to_rle
+from fineseg.mm.views import PLAIN, Frame, Viewing, frame_of
 from fineseg.mm.weights import load_state, read_checkpoint
-from fineseg.parts import Normalisation
+from fineseg.parts import Normalisation, TwoStagePredictor, View
 from fineseg.predictions import Instances, make_instances
 from fineseg.profile.schema import PredictTable
 
 
 def load_trained(built: BuiltModel, checkpoint: Path) -> None:
-    """Fill a built model with a training's result."""
-    load_state(built.module, read_checkpoint(checkpoint)["model"], str(checkpoint))
+    """Fill a built model with a training's result; raises `FinesegError` where any tensor would be left out."""
+    notes = load_state(built.module, read_checkpoint(checkpoint)["model"], str(checkpoint))
+    if notes:
+        raise FinesegError(
+            f"{checkpoint}: not the weights of this model: {notes[0]}, {len(notes)} such tensors; delete its folder "
+            "to train anew"
+        )
 
 
-def prepare_image(pixels: np.ndarray, size: tuple[int, int], normalisation: Normalisation) -> torch.Tensor:
+@torch.no_grad()
+def predict_image(
+    built: BuiltModel, image: ImageInfo, predict: PredictTable, device: torch.device, viewing: Viewing = PLAIN
+) -> Instances:
+    """Predict the instances of one image; the module must be in eval mode on `device`."""
+    pixels = read_image(image.file)
+    looks = encode_views(built, pixels, viewing.views, predict, device)
+    if viewing.merge is None or len(viewing.views) == 1:
+        return _instances(image, pixels, predict, detect_together(list(looks), predict))
+    return viewing.merge([_instances(image, pixels, predict, detect_alone(one, predict)) for one in looks])
+
+
+# ----------------------------------------------------------------- from pixels to features
+
+
+@dataclass(frozen=True)
+class Look:
+    """One model looking at one image through one view; `features` are what it has encoded."""
+
+    predictor: TwoStagePredictor
+    features: Sequence[Tensor]
+    frame: Frame
+
+
+def encode_views(
+    built: BuiltModel, pixels: np.ndarray, views: Iterable[View], predict: PredictTable, device: torch.device
+) -> Iterator[Look]:
+    """Encode an image, uint8 BGR [H, W, 3], in each view in turn; views of one size and adjustment scale it once."""
+    height, width = pixels.shape[:2]
+    scaled: dict[tuple[tuple[int, int], int], Tensor] = {}
+    for view in views:
+        frame = frame_of(view, height, width, predict)
+        key = (frame.size, id(view.adjust))
+        if key not in scaled:
+            scaled[key] = prepare_image(_adjusted(pixels, view), frame.size, built.normalisation).to(device)
+        yield Look(built.predictor, built.predictor.encode(_mirrored(scaled[key], frame)), frame)
+
+
+def prepare_image(pixels: np.ndarray, size: tuple[int, int], normalisation: Normalisation) -> Tensor:
     """Scale uint8 BGR [H, W, 3] to `size`, normalise, and pad right and below: float [1, 3, H', W']."""
     scaled = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     if normalisation.order == "rgb":
@@ -33,9 +86,82 @@ def prepare_image(pixels: np.ndarray, size: tuple[int, int], normalisation: Norm
     return torch.nn.functional.pad((tensor - mean) / std, (0, right, 0, bottom))[None]
 
 
-def detect(
-    boxes: torch.Tensor, scores: torch.Tensor, predict: PredictTable
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _adjusted(pixels: np.ndarray, view: View) -> np.ndarray:
+    if view.adjust is None:
+        return pixels
+    adjusted = view.adjust(pixels.copy())
+    if adjusted.shape != pixels.shape or adjusted.dtype != pixels.dtype:
+        raise ValueError(
+            f"a view's adjust must keep uint8 pixels of shape {pixels.shape}, not return {adjusted.dtype} of "
+            f"{adjusted.shape}"
+        )
+    return adjusted
+
+
+def _mirrored(padded: Tensor, frame: Frame) -> Tensor:
+    """Mirror the image inside its input [1, 3, H', W']; the padding stays right and below."""
+    if not (frame.horizontal or frame.vertical):
+        return padded
+    height, width = frame.size
+    mirrored = padded.clone()
+    mirrored[..., :height, :width] = frame.mirror(padded[..., :height, :width])
+    return mirrored
+
+
+# --------------------------------------------------------------- from features to detections
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found: boxes [N, 4] in the original frame, scores [N], labels [N], mask probabilities [N, S, S]."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    masks: Tensor
+
+
+def detect_alone(one: Look, predict: PredictTable) -> Detections:
+    """Go all steps in the frame of one look."""
+    ((proposals, _),) = one.predictor.proposals(one.features, [one.frame.size])
+    ((boxes, scores),) = one.predictor.boxes(one.features, [proposals], [one.frame.size])
+    boxes, scores, labels = detect(boxes, scores, predict)
+    (masks,) = one.predictor.masks(one.features, [boxes], [labels])
+    return Detections(one.frame.to_original(boxes), scores, labels, one.frame.mirror(masks))
+
+
+def detect_together(looks: Sequence[Look], predict: PredictTable) -> Detections:
+    """Go every step in all looks and merge after each: proposals by NMS, boxes, probabilities and masks by their mean.
+
+    The manner of "Towards Fine-grained Large Object Segmentation": one set of proposals is judged in every view. All
+    looks must be at the same image; a single one has nothing to merge and stays in its frame.
+    """
+    if len(looks) == 1:
+        return detect_alone(looks[0], predict)
+    proposals = share_proposals(looks)
+    judged = [one.predictor.boxes(one.features, [one.frame.to_view(proposals)], [one.frame.size])[0] for one in looks]
+    boxes = _mean(one.frame.to_original(boxes) for one, (boxes, _) in zip(looks, judged, strict=True))
+    boxes, scores, labels = detect(boxes, _mean(scores for _, scores in judged), predict)
+    masks = _mean(
+        one.frame.mirror(one.predictor.masks(one.features, [one.frame.to_view(boxes)], [labels])[0]) for one in looks
+    )
+    return Detections(boxes, scores, labels, masks)
+
+
+def share_proposals(looks: Sequence[Look]) -> Tensor:
+    """Return the looks' proposals [R, 4] as one set in the original frame, best first: NMS, then the first so many.
+
+    Both limits are the first look's head's own.
+    """
+    found = [(one.frame, one.predictor.proposals(one.features, [one.frame.size])[0]) for one in looks]
+    boxes = torch.cat([frame.to_original(boxes) for frame, (boxes, _) in found])
+    scores = torch.cat([scores for _, (_, scores) in found])
+    head = looks[0].predictor
+    _, keep = nms(boxes, scores, head.proposal_iou)
+    return boxes[keep[: head.max_proposals]]
+
+
+def detect(boxes: Tensor, scores: Tensor, predict: PredictTable) -> tuple[Tensor, Tensor, Tensor]:
     """Keep the detections that the profile wants.
 
     boxes [R, 4] or [R, C, 4], scores [R, C + 1] with background last; returns boxes [N, 4], scores [N], labels [N],
@@ -53,20 +179,17 @@ def detect(
     return boxes[keep], scores[keep], label[keep]
 
 
-@torch.no_grad()
-def predict_image(built: BuiltModel, image: ImageInfo, predict: PredictTable, device: torch.device) -> Instances:
-    """Predict the instances of one image; the module must be in eval mode on `device`."""
-    pixels = read_image(image.file)
+def _mean(tensors: Iterable[Tensor]) -> Tensor:
+    """Average tensors of one shape, one at a time."""
+    waiting = iter(tensors)
+    total, count = next(waiting), 1
+    for tensor in waiting:
+        total, count = total + tensor, count + 1
+    return total / count
+
+
+def _instances(image: ImageInfo, pixels: np.ndarray, predict: PredictTable, found: Detections) -> Instances:
     height, width = pixels.shape[:2]
-    size = fit_size(height, width, predict.long_side, predict.short_side)
-    features = built.predictor.encode(prepare_image(pixels, size, built.normalisation).to(device))
-    proposals = built.predictor.proposals(features, [size])
-    ((boxes, scores),) = built.predictor.boxes(features, proposals, [size])
-    boxes, scores, labels = detect(boxes, scores, predict)
-    (masks,) = built.predictor.masks(features, [boxes], [labels])
-    scale = boxes.new_tensor([width / size[1], height / size[0]] * 2)
-    boxes = boxes * scale
-    counts = paste_to_rle(masks, boxes, height, width, predict.mask_threshold)
-    return make_instances(
-        image.id, (height, width), labels.cpu().numpy(), scores.cpu().numpy(), boxes.cpu().numpy(), counts
-    )
+    counts = paste_to_rle(found.masks, found.boxes, height, width, predict.mask_threshold)
+    labels, scores, boxes = (tensor.cpu().numpy() for tensor in (found.labels, found.scores, found.boxes))
+    return make_instances(image.id, (height, width), labels, scores, boxes, counts)

@@ -23,14 +23,13 @@ from fineseg.mm.model import BuiltModel
 from fineseg.mm.predict import predict_image
 from fineseg.mm.weights import read_checkpoint
 from fineseg.predictions import Instances
-from fineseg.store import LEDGER, WEIGHTS, append_row, read_rows, write_text
+from fineseg.store import CURVE, LEDGER, WEIGHTS, append_row, read_rows, write_text
 
 if TYPE_CHECKING:
     from fineseg.mm.training import TrainingJob
 
 STATE = "state.pth"
 """In a checkpoint folder, beside the weights: what else resuming needs."""
-CURVE = "curve.jsonl"
 
 
 @dataclass(frozen=True)

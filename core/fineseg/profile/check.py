@@ -8,9 +8,10 @@ from pydantic import ValidationError
 
 from fineseg.catalog import Catalog
 from fineseg.errors import FinesegError, ProfileError
+from fineseg.parts import Head
 from fineseg.profile.faults import faults_of, suggest
 from fineseg.profile.layers import at, merge
-from fineseg.profile.schema import PartChoice, Profile, TrainTable
+from fineseg.profile.schema import SHARED_PROPOSALS, PartChoice, Profile, TrainTable
 
 
 def check_tables(tables: Mapping[str, Any], catalog: Catalog, file: Path) -> Profile:
@@ -26,6 +27,8 @@ def check_tables(tables: Mapping[str, Any], catalog: Catalog, file: Path) -> Pro
         faults += faults_of(error, (), Profile, tables)
     faults += _part_faults(tables, catalog)
     faults += _model_faults(tables)
+    faults += _final_faults(tables)
+    faults += _view_faults(tables, catalog)
     if faults or profile is None:
         raise ProfileError([f"{file}: {fault}" for fault in dict.fromkeys(faults)])
     return profile
@@ -50,10 +53,13 @@ def choices(tables: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
         (("combine", "ensembler"), "ensembler"),
         (("submission", "format"), "submission"),
     ]
+    if _at(tables, ("predict", "merge_views")) != SHARED_PROPOSALS:
+        places.append((("predict", "merge_views"), "ensembler"))
     models = tables.get("models")
     for name in models if isinstance(models, Mapping) else ():
         places += [(("models", name, kind), kind) for kind in ("backbone", "neck", "head")]
     found = [(path, kind, _at(tables, path)) for path, kind in places]
+    found += [(("predict", "tta", str(number)), "tta", value) for number, value in enumerate(_tta(tables))]
     return [(".".join(path), kind, value) for path, kind, value in found if value is not None]
 
 
@@ -61,6 +67,11 @@ def _at(tables: Any, path: Sequence[str]) -> Any:
     for name in path:
         tables = tables.get(name) if isinstance(tables, Mapping) else None
     return tables
+
+
+def _tta(tables: Mapping[str, Any]) -> Sequence[Any]:
+    value = _at(tables, ("predict", "tta"))
+    return value if isinstance(value, list | tuple) else ()
 
 
 def _part_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
@@ -99,6 +110,38 @@ def _model_faults(tables: Mapping[str, Any]) -> list[str]:
     return faults
 
 
+def _view_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
+    """Refuse views that would share proposals of a head that has none to share."""
+    if not _tta(tables) or _at(tables, ("predict", "merge_views")) not in (None, SHARED_PROPOSALS):
+        return []
+    heads = {path: value for path, kind, value in choices(tables) if kind == "head"}
+    chosen = at(tables, "competition.models")
+    faults = []
+    for path, value in heads.items():
+        name = value.get("name") if isinstance(value, Mapping) else value
+        used = not isinstance(chosen, list) or path.removeprefix("models.").removesuffix(".head") in chosen
+        parts = [entry.part for entry in catalog.of_kind("head") if entry.part.name == name]
+        if used and any(isinstance(part, Head) and not part.shares_proposals for part in parts):
+            faults.append(
+                f"{path}: the views of predict.tta cannot share proposals of the head '{name}'; pool its instances, "
+                f"predict.merge_views = ENSEMBLER ({', '.join(catalog.names('ensembler')) or 'none is installed'})"
+            )
+    return faults
+
+
+def _final_faults(tables: Mapping[str, Any]) -> list[str]:
+    """Refuse to predict with a training on all labelled images where there are no other images to predict."""
+    if _at(tables, ("data", "test")) is not None:
+        return []
+    models = tables.get("models")
+    paths = ["train.final", *(f"models.{name}.train.final" for name in (models if isinstance(models, Mapping) else ()))]
+    return [
+        f'{path}: "all" also trains on the validation images, so other images must be predicted: set data.test'
+        for path in paths
+        if at(tables, path) == "all"
+    ]
+
+
 def _train_faults(base: Any, own: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
     """Return the faults of a model's own settings; where `[train]` has some too, only those of single settings."""
     try:
@@ -111,5 +154,6 @@ def _train_faults(base: Any, own: Mapping[str, Any], path: tuple[str, ...]) -> l
     except ValidationError as error:
         lines = faults_of(error, path, TrainTable, merged)
         start = ".".join(path)
-        return [line for line in lines if sound or line.startswith(tuple(f"{start}.{key}" for key in own))]
+        places = tuple(f"{start}.{key}{end}" for key in own for end in ".:")
+        return [line for line in lines if sound or line.startswith(places)]
     return []

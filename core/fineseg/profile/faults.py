@@ -62,7 +62,12 @@ def faults_of(error: ValidationError, prefix: Sequence[str], model: type[BaseMod
             unions.setdefault(union, {}).setdefault(branch, []).append((where, fault))
     for union, branches in unions.items():
         lines += _union_lines(union, list(branches.values()), model)
-    return [f"{'.'.join([*prefix, *where]) or 'the profile'}: {text}" for where, text in lines]
+    return [f"{'.'.join([*prefix, *quoted(where)]) or 'the profile'}: {text}" for where, text in lines]
+
+
+def quoted(names: Iterable[str]) -> list[str]:
+    """Return the names of a path as TOML writes them: one that has dots itself stands in quotes."""
+    return [f'"{name}"' if "." in name else name for name in names]
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

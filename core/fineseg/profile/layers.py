@@ -6,8 +6,11 @@ from typing import Any
 
 Raw = Mapping[str, Any]
 
-PART_KEYS = frozenset({"backbone", "neck", "head", "dataset", "ensembler", "format"})
+PART_KEYS = frozenset({"backbone", "neck", "head", "dataset", "merge_views", "ensembler", "format"})
 """Keys whose value chooses a part: a bare name there stands for a table with that `name` alone."""
+
+WHOLE = frozenset({"space"})
+"""Tables that a layer replaces whole: a search space says all that varies, and no more."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +32,16 @@ def merge(below: Raw, above: Raw) -> dict[str, Any]:
         old = merged.get(key)
         if key in PART_KEYS and isinstance(old, str) and isinstance(value, Mapping):
             old = {"name": old}
-        if isinstance(old, Mapping) and isinstance(value, Mapping) and not _other_choice(key, old, value):
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and not _replaced(key, old, value):
             merged[key] = merge(old, value)
         else:
             merged[key] = value
     return merged
 
 
-def _other_choice(key: str, old: Raw, new: Raw) -> bool:
-    return key != "competition" and "name" in old and "name" in new and old["name"] != new["name"]
+def _replaced(key: str, old: Raw, new: Raw) -> bool:
+    other_choice = key != "competition" and "name" in old and "name" in new and old["name"] != new["name"]
+    return key in WHOLE or other_choice
 
 
 def merge_layers(layers: list[Layer]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from fineseg.profile.check import check_tables, complete
 from fineseg.profile.faults import suggest, written
 from fineseg.profile.layers import MISSING, Layer, at, leaves, merge_layers, setters
 from fineseg.profile.schema import Profile
+from fineseg.profile.space import as_tables
+from fineseg.profile.sweep import check_sweep
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def load_profile(
     layers = _all_layers(file, demo=demo, variant=variant, overlays=overlays, settings=settings)
     tables = merge_layers(layers)
     profile = check_tables(tables, catalog, file)
+    check_sweep(tables, profile, catalog, file)
     return Loaded(profile, file, tuple(layers), tables, complete(profile, catalog))
 
 
@@ -171,7 +174,19 @@ def _anchored(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
     models = tables.get("models")
     if isinstance(models, Mapping):
         tables["models"] = {name: _anchored_model(model, folder) for name, model in models.items()}
+    space = at(tables, "sweep.space")
+    if isinstance(space, Mapping):
+        anchored = {key: _anchored_choices(key, entry, folder) for key, entry in space.items()}
+        tables["sweep"] = {**tables["sweep"], "space": anchored}
     return tables
+
+
+def _anchored_choices(key: str, entry: Any, folder: Path) -> Any:
+    """Make the paths among the choices of a swept key absolute."""
+    choices = entry.get("choice") if isinstance(entry, Mapping) else None
+    if not isinstance(choices, list) or not key.startswith("models."):
+        return entry
+    return {**entry, "choice": [at(_anchored(as_tables({key: choice}), folder), key) for choice in choices]}
 
 
 def _anchored_model(model: Any, folder: Path) -> Any:

@@ -7,9 +7,14 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from fineseg.profile.layers import merge
+
+SHARED_PROPOSALS = "shared-proposals"
+"""The manner of merging views that is no part: it goes on inside the prediction of one image."""
+NOT_IN_KEYS = frozenset({"workers", "cpus", "keep", "checkpoint_every", "final"})
+"""Settings of `[train]` that change how a training runs, not what comes out of it: no content key holds them."""
 
 
 class Table(BaseModel):
@@ -154,6 +159,11 @@ class TrainTable(Table):
     checkpoint: Literal["last", "best"] = Field(
         default="last", description="which checkpoint predicts; best by validation AP"
     )
+    final: Literal["scored", "all"] = Field(
+        default="scored",
+        description="which training predicts the test split: the one that was scored, or one more on all labelled "
+        "images, without validations, to the last epoch",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainTable":
@@ -188,6 +198,14 @@ class PredictTable(Table):
     mask_threshold: Annotated[float, Field(gt=0, lt=1, description="mask where probability is greater")] = 0.5
     shard: Annotated[int, Field(gt=0, description="images a stored file")] = 50
     cpus: Annotated[int, Field(gt=0, description="cores a predicting process")] = 1
+    tta: tuple[PartChoice, ...] = Field(
+        default=(),
+        description="views of an image: those of all parts multiplied; not used by validations while training",
+    )
+    merge_views: Literal["shared-proposals"] | PartChoice = Field(
+        default="shared-proposals",
+        description="how views become one answer: averaged step by step, or by an ensembler that pools their instances",
+    )
 
 
 class CombineTable(Table):
@@ -200,6 +218,96 @@ class SubmissionTable(Table):
     """`[submission]`: the file that is handed in."""
 
     format: PartChoice
+
+
+class SpaceTable(Table):
+    """One key of `[sweep.space]`: from what a trial's value is taken."""
+
+    choice: tuple[Any, ...] | None = Field(default=None, description="one of these", min_length=1)
+    uniform: tuple[float, float] | None = Field(default=None, description="[from, to], evenly")
+    log_uniform: tuple[float, float] | None = Field(default=None, description="[from, to], evenly in the logarithm")
+    integer: tuple[int, int] | None = Field(default=None, description="[from, to], whole numbers, both ends included")
+
+    @model_validator(mode="after")
+    def _one_sound_range(self) -> "SpaceTable":
+        given = {name: value for name, value in self if value is not None}
+        if len(given) != 1:
+            kinds = ", ".join(type(self).model_fields)
+            raise ValueError(f"must say one of {kinds}, not {' and '.join(given) or 'none'}")
+        name, value = next(iter(given.items()))
+        if name == "choice":
+            if any(value[i] in value[:i] for i in range(len(value))):
+                raise ValueError("choice lists a value twice; list each once")
+        elif not value[0] < value[1]:
+            raise ValueError(f"{name} must be [from, to] with from < to")
+        elif name == "log_uniform" and value[0] <= 0:
+            raise ValueError(f"log_uniform must start above 0, not at {value[0]:g}")
+        return self
+
+
+def seconds_of(text: str) -> float:
+    """Return a time span such as 8h, 30m, 90s or 1h30m in seconds; raises `ValueError` for anything else."""
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    if not (total := 3600 * hours + 60 * minutes + seconds):
+        raise ValueError(f'must be a time such as 8h, 30m, 90s or 1h30m, not "{text}"')
+    return float(total)
+
+
+def _time_span(text: str) -> str:
+    seconds_of(text)
+    return text
+
+
+def _whole_keys(space: Any) -> Any:
+    parts = [key for key in space if "." not in key] if isinstance(space, Mapping) else []
+    if parts:
+        raise ValueError(f'a key is written whole and in quotes, such as "train.lr" = {{ ... }}, not {parts[0]}')
+    return space
+
+
+class SweepTable(Table):
+    """`[sweep]`: what `fineseg sweep` varies, and how; a trial is one training of one model."""
+
+    space: Annotated[Mapping[str, SpaceTable], BeforeValidator(_whole_keys), Field(min_length=1)] = Field(
+        description='what varies: "dotted.key" = { choice = [...] }, { uniform = [from, to] }, { log_uniform = '
+        "[from, to] } or { integer = [from, to] }; a layer that states a space replaces it whole",
+    )
+    model: str | None = Field(default=None, description="model that is trained; the first chosen one if absent")
+    search: Literal["random", "grid", "optuna"] = Field(
+        default="random", description="how values are taken; grid: every combination of choices and integers"
+    )
+    samples: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="trials; 10 if absent, and all of a grid"
+    )
+    seed: Annotated[int, Field(ge=0)] = 0
+    metric: str = Field(default="AP", description="figure of the validations that is to be high, such as AP or AP50")
+    validate_every: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="epochs between a trial's validations; the model's own, or 1, if absent"
+    )
+    scheduler: Literal["none", "asha", "median"] = Field(
+        default="none",
+        description="who stops poor trials; asha: all but the best third at `grace`, 3 `grace`, 9 `grace`... epochs; "
+        "median: those below the median of the others' running means",
+    )
+    grace: Annotated[int, Field(gt=0, description="epochs before a trial may be stopped")] = 1
+    budget: Annotated[str, AfterValidator(_time_span)] | None = Field(
+        default=None, description="time after which no trial starts and running ones stop, such as 8h; none if absent"
+    )
+
+    @model_validator(mode="after")
+    def _sound_search(self) -> "SweepTable":
+        for key in self.space:
+            above = [other for other in self.space if key.startswith(f"{other}.")]
+            if above:
+                raise ValueError(f'space: "{key}" is inside "{above[0]}", which varies as a whole; leave out one')
+        if self.search == "grid":
+            wide = [key for key, entry in self.space.items() if entry.uniform or entry.log_uniform]
+            if wide:
+                raise ValueError(f'search = "grid" needs choices or integers, but "{wide[0]}" is continuous')
+            if self.samples is not None:
+                raise ValueError('search = "grid" tries every combination: leave out samples, or search = "random"')
+        return self
 
 
 class PluginsTable(Table):
@@ -219,6 +327,7 @@ class Profile(Table):
     predict: PredictTable = PredictTable()
     combine: CombineTable | None = None
     submission: SubmissionTable | None = None
+    sweep: SweepTable | None = None
     plugins: PluginsTable = PluginsTable()
 
     @property
@@ -227,7 +336,11 @@ class Profile(Table):
         names = self.competition.models or tuple(self.models)
         return {name: self.models[name] for name in names}
 
-    def train_of(self, model: str) -> TrainTable:
-        """Return `[train]` with what `[models.X.train]` changes."""
+    def train_of(self, model: str, *, whole: bool = False) -> TrainTable:
+        """Return `[train]` with what `[models.X.train]` changes; `whole`: for a training on all labelled images.
+
+        That one sees the validation images, so nothing is measured or chosen on them.
+        """
         own = dict(self.models[model].train)
-        return TrainTable.model_validate(merge(self.train.model_dump(), own))
+        table = TrainTable.model_validate(merge(self.train.model_dump(), own))
+        return table.model_copy(update={"validate_every": 0, "checkpoint": "last"}) if whole else table

@@ -18,7 +18,7 @@ from fineseg.report.templates import render_section
 COMBINED = "combined"
 METRIC = "segm"
 CURVES = {"loss": "Training loss", "AP": "Validation AP", "lr": "Learning rate"}
-METRIC_TITLES = {"segm": "Mask AP", "bbox": "Box AP"}
+METRIC_TITLES = {"segm": "Mask AP", "bbox": "Box AP", "boundary": "Boundary AP"}
 MEANINGS = {
     "AP": "mean over IoU .50:.05:.95",
     "AP50": "at IoU .50",

@@ -25,7 +25,7 @@ def render_page(**values: Any) -> str:
     return _environment().get_template("page.html.jinja").render(**values)
 
 
-def render_section(macro: str, **values: Any) -> str:
+def render_section(macro: str, template: str = "sections.html.jinja", **values: Any) -> str:
     """Fill one section's macro."""
-    module: Any = _environment().get_template("sections.html.jinja").module
+    module: Any = _environment().get_template(template).module
     return str(getattr(module, macro)(**values))

@@ -10,6 +10,8 @@ import ray
 from fineseg.scheduling.orders import State
 
 INTERVAL = 0.5
+READ_LIMIT = 10.0
+"""Longest wait for one reading [s]."""
 
 
 @ray.remote(num_cpus=0)
@@ -38,7 +40,7 @@ def watched(show: Callable[[str, State], None]) -> Iterator[Any]:
         seen: dict[str, State] = {}
         while not stop.wait(INTERVAL):
             try:
-                states: dict[str, State] = ray.get(board.read.remote(), timeout=10)
+                states: dict[str, State] = ray.get(board.read.remote(), timeout=READ_LIMIT)
             except Exception:
                 continue  # a busy or ending session: the next reading tells
             for topic, state in states.items():
@@ -50,7 +52,17 @@ def watched(show: Callable[[str, State], None]) -> Iterator[Any]:
     thread.start()
     try:
         yield board
-    finally:
-        stop.set()
-        thread.join(timeout=5)
-        ray.kill(board)
+    except KeyboardInterrupt:
+        stop.set()  # nobody waits for a reading: the session is killed with all that is in it
+        raise
+    except BaseException:
+        _end(stop, thread, board)
+        raise
+    _end(stop, thread, board)
+
+
+def _end(stop: threading.Event, thread: threading.Thread, board: Any) -> None:
+    """Stop reading, and wait for the last one: a thread that calls Ray after its shutdown ends the process."""
+    stop.set()
+    thread.join()
+    ray.kill(board)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 State = tuple[int, int, str]
 """Progress of one topic: done, total, note."""
@@ -13,7 +13,8 @@ class TrainingOrder:
     """One training to run: plain data that a worker rebuilds everything from.
 
     `tables` is the merged profile, `file` what messages call it, `data_root` where the prepared splits lie, `folder`
-    the training's entry in the store.
+    the training's entry in the store. `whole` trains on all labelled images instead of the training split. `topic` is
+    what its progress is posted under; the model's name where there is none.
     """
 
     model: str
@@ -26,6 +27,50 @@ class TrainingOrder:
     cpus: int | None
     keep: int
     checkpoint: str
+    whole: bool = False
+    topic: str = ""
+
+
+@dataclass(frozen=True)
+class TrialOrder:
+    """One trial of a sweep to run: its training, and how much of that an earlier command has done.
+
+    `history` are the validations that the training's entry holds already, each a row with "epoch" and `metric`.
+    """
+
+    number: int
+    training: TrainingOrder
+    metric: str
+    epochs: int
+    history: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """Who stops poor trials ("none", "asha" or "median") by a metric, and the epochs before which nobody is stopped."""
+
+    name: str
+    metric: str
+    grace: int
+
+
+class Trials(Protocol):
+    """Where a sweep's trials come from, and who is told how they end; called in the driver alone."""
+
+    def histories(self) -> list[tuple[Mapping[str, Any], ...]]:
+        """Return the validations of every trial that earlier commands ended: the rule goes by them too."""
+
+    def next(self) -> TrialOrder | None:
+        """Return the next trial to run, or None when there are none left."""
+
+    def trained(self, number: int) -> None:
+        """A trial came to its last epoch, and its weights stand."""
+
+    def stopped(self, number: int) -> None:
+        """The rule stopped a trial."""
+
+    def broke_off(self, number: int, fault: str | None, trace: str) -> None:
+        """A trial ended early: the user's `fault` if it is one, the `trace` of an error, or neither: out of time."""
 
 
 @dataclass(frozen=True)

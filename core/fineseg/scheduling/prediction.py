@@ -59,6 +59,7 @@ class ShardPredictor:
         import torch
 
         from fineseg.catalog import load_catalog
+        from fineseg.mm.views import build_viewing
         from fineseg.profile.check import check_tables
         from fineseg.runs import read_splits
 
@@ -69,6 +70,7 @@ class ShardPredictor:
         self.profile = check_tables(setting.tables, self.catalog, Path(setting.file))
         self.splits = read_splits(self.profile, self.catalog, Path(setting.data_root))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.viewing = build_viewing(self.profile.predict, self.catalog, len(self.splits.train.categories))
         self.loaded: tuple[str, Any] | None = None
 
     def predict(self, order: PredictionOrder) -> None:
@@ -82,7 +84,7 @@ class ShardPredictor:
         started = time.monotonic()
         found = []
         for done, image in enumerate(split.images, start=1):
-            found.append(predict_image(built, image, self.profile.predict, self.device))
+            found.append(predict_image(built, image, self.profile.predict, self.device, self.viewing))
             self.board.post.remote(f"{order.topic}/{Path(order.file).name}", (done, len(split.images), ""))
         work = {"images": len(found), "seconds": round(time.monotonic() - started, 3)}
         append_row(Path(order.file).parent / LEDGER, work)

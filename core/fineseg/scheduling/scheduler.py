@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 
 from fineseg.console import Console
-from fineseg.scheduling.orders import PredictionOrder, PredictionSetting, State, TrainingOrder
+from fineseg.scheduling.orders import PredictionOrder, PredictionSetting, State, StopRule, TrainingOrder, Trials
 from fineseg.scheduling.session import ray_session
 
 Show = Callable[[str, State], None]
@@ -28,7 +29,7 @@ class Scheduler:
     ) -> None:
         if self._started:
             with self.console.task("stopping Ray"):
-                self._stack.close()
+                self._stack.__exit__(kind, error, trace)
 
     def start(self) -> None:
         """Start or join Ray, once."""
@@ -46,6 +47,14 @@ class Scheduler:
             from fineseg.scheduling.training import train_all
 
         return train_all(orders, show, ended)
+
+    def sweep(self, trials: Trials, rule: StopRule, deadline: float | None, folder: Path, show: Show) -> None:
+        """Run trials; see `sweep.run_trials`."""
+        self.start()
+        with self.console.task("loading torch and mmdet"):
+            from fineseg.scheduling.sweep import run_trials
+
+        run_trials(trials, rule, deadline, folder, show)
 
     def predict(
         self,

@@ -4,8 +4,10 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+import psutil
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """No data set goes through the object store, so the default of 30% of memory would be waste."""
@@ -23,13 +25,18 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
 }
 LOCAL_ENVIRONMENT = {
+    "RAY_worker_maximum_startup_concurrency": "64",  # Ray warns of 4 times the cores, and a trial has several processes
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more for each training, and nobody preempts a laptop
 }
 
 
 @contextmanager
 def ray_session(address: str | None = None) -> Iterator[Any]:
-    """Start (or join, with `address`) Ray, and leave it at the end."""
+    """Start (or join, with `address`) Ray, and leave it at the end.
+
+    After Ctrl-C, threads of trainings still wait for Ray and would call it while it shuts down, which ends the process
+    on the spot. A private Ray is killed then, and the caller must end the process without further ado (`os._exit`).
+    """
     for name, value in {**ENVIRONMENT, **(LOCAL_ENVIRONMENT if address is None else {})}.items():
         os.environ.setdefault(name, value)
     import ray
@@ -47,8 +54,21 @@ def ray_session(address: str | None = None) -> Iterator[Any]:
         ray.init(**options)
     try:
         yield ray
-    finally:
+    except KeyboardInterrupt:
+        if address is None:
+            _kill_children()
+        raise
+    except BaseException:
         ray.shutdown()
+        raise
+    ray.shutdown()
+
+
+def _kill_children() -> None:
+    """Kill what this process has started: it was started by Ray, and nothing that it writes can be left in halves."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def resources() -> tuple[int, int]:

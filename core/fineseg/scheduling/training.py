@@ -30,7 +30,7 @@ def train_all(
 
         def attempt(number: int) -> Exception | None:
             try:
-                _train_one(orders[number], board, cores[number], gpus > 0)
+                train_one(orders[number], board, cores[number], gpus > 0)
                 ended(orders[number])
                 shutil.rmtree(Path(orders[number].folder) / RAY_FOLDER, ignore_errors=True)
             except Exception as error:
@@ -82,7 +82,8 @@ def plan_side_by_side(orders: Sequence[TrainingOrder], cpus: int, gpus: int) -> 
     return side_by_side, cores
 
 
-def _train_one(order: TrainingOrder, board: Any, cpus: int, gpu: bool) -> None:
+def train_one(order: TrainingOrder, board: Any, cpus: int, gpu: bool, callbacks: Sequence[Any] = ()) -> None:
+    """Run one training on `cpus` cores a worker, until its weights stand in its entry; `callbacks` are Ray Train's."""
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.config import LoggingConfig
@@ -103,6 +104,7 @@ def _train_one(order: TrainingOrder, board: Any, cpus: int, gpu: bool) -> None:
                 num_to_keep=order.keep, checkpoint_score_attribute="AP" if best else None
             ),
             logging_config=LoggingConfig(log_level="INFO"),
+            callbacks=list(callbacks),
         ),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
     )
@@ -137,7 +139,7 @@ def train_worker(config: dict[str, Any]) -> None:
     order: TrainingOrder = config["order"]
     context = train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    topic = order.model
+    topic = order.topic or order.model
     board = config["board"]
     torch.set_num_threads(config["cpus"])
     if rank == 0:
@@ -153,10 +155,10 @@ def train_worker(config: dict[str, Any]) -> None:
     splits = read_splits(profile, catalog, Path(order.data_root))
     job = TrainingJob(
         model=profile.models[order.model],
-        train=profile.train_of(order.model),
+        train=profile.train_of(order.model, whole=order.whole),
         predict=profile.predict,
         metric=profile.metric,
-        train_split=splits.train,
+        train_split=splits.everything() if order.whole else splits.train,
         validation=splits.validation,
         folder=Path(order.folder),
         weights_cache=Path(order.weights_cache),

@@ -1,8 +1,8 @@
 """combine: several models' stored predictions into one, weighed by what the evaluate stage measured."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from fineseg.console import Console
 from fineseg.data.split import ImageInfo, Split
 from fineseg.parts import Merge, ModelScore
 from fineseg.predictions import Instances, make_instances, write_instances
@@ -30,18 +30,21 @@ def combine(context: Context, split: Split, members: Sequence[Predicted], scores
     if not file.exists():
         part, options = context.catalog.choose("ensembler", choice.name, choice.options)
         with context.store.writing("combine", key):
-            _merge_split(context, split, members, part.build(options, scores), file)
+            read = [member.read() for member in members]
+            write_instances(file, merge_split(split, read, part.build(options, scores), context.console))
     return combined
 
 
-def _merge_split(context: Context, split: Split, members: Sequence[Predicted], merge: Merge, file: Path) -> None:
-    read = [member.read() for member in members]
+def merge_split(
+    split: Split, members: Sequence[Mapping[int, Instances]], merge: Merge, console: Console
+) -> list[Instances]:
+    """Merge the members' predictions of a split, each by image id, image by image."""
     merged = []
-    with context.console.task(f"combine {split.name}", len(split.images), "images") as task:
+    with console.task(f"combine {split.name}", len(split.images), "images") as task:
         for done, image in enumerate(split.images, start=1):
-            merged.append(merge([_of_image(predictions, image) for predictions in read]))
+            merged.append(merge([_of_image(predictions, image) for predictions in members]))
             task.update(done)
-    write_instances(file, merged)
+    return merged
 
 
 def _of_image(predictions: Mapping[int, Instances], image: ImageInfo) -> Instances:

@@ -1,7 +1,7 @@
 """What every stage is handed: the checked profile, the parts, the store, and where to speak."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,11 @@ from fineseg.store import Store
 
 @dataclass(frozen=True)
 class Context:
-    """One run's surroundings; `tables` are the merged profile as plain data, for other processes."""
+    """One run's surroundings.
+
+    `tables` are the merged profile as plain data, for other processes; `weights` are files that stand for trainings,
+    by model.
+    """
 
     profile: Profile
     tables: Mapping[str, Any]
@@ -23,3 +27,4 @@ class Context:
     store: Store
     console: Console
     scheduler: Scheduler
+    weights: Mapping[str, Path] = field(default_factory=dict)

@@ -1,38 +1,41 @@
 """evaluate: mask AP of each model and of the combination on the held-out split, as the competition counts it."""
 
-import math
-from collections.abc import Mapping
+from typing import Any
 
-from fineseg.metrics.mask_ap import APResult, mask_ap
-from fineseg.predictions import Instances
+from fineseg.metrics.mask_ap import APResult, instance_ap
+from fineseg.runs import part_key
 from fineseg.stages.context import Context
+from fineseg.stages.predict import Predicted
 from fineseg.stages.prepare import Prepared
+from fineseg.stages.submit import as_submitted
 from fineseg.store import content_key, read_json, write_json
 
 
 def evaluate(
-    context: Context, prepared: Prepared, title: str, key: str, predictions: Mapping[int, Instances]
-) -> APResult:
-    """Score predictions of the validation split; `key` is the content key of the predictions."""
-    metric = context.profile.metric
-    digest = prepared.digests[prepared.splits.validation.name]
-    entry = content_key({"predictions": key, "metric": metric.model_dump(mode="json"), "split": digest})
-    file = context.store.folder("evaluate", entry) / "scores.json"
+    context: Context, prepared: Prepared, predicted: Predicted, *, submitted: bool = False
+) -> dict[str, APResult]:
+    """Score what was predicted of the validation split, by kind of AP: "segm", "boundary".
+
+    `submitted` predictions are scored as the profile's submission format hands them in.
+    """
+    metric, split, submission = context.profile.metric, prepared.splits.validation, context.profile.submission
+    content: dict[str, Any] = {
+        "predictions": predicted.key,
+        "metric": metric.model_dump(mode="json"),
+        "split": prepared.digests[split.name],
+        "kinds": ["segm", "boundary"],
+    }
+    if submitted and submission is not None:
+        content["submission"] = part_key(context.catalog, "submission", submission.format)
+    file = context.store.folder("evaluate", content_key(content)) / "scores.json"
     if not file.exists():
-        with context.console.task(f"score {title}"):
-            result = mask_ap(
-                prepared.splits.validation,
-                predictions,
+        with context.console.task(f"score {predicted.model}"):
+            predictions = predicted.read()
+            results = instance_ap(
+                split,
+                as_submitted(context, split, predictions) if submitted else predictions,
                 area_ranges=metric.area_ranges,
                 max_detections=metric.max_detections,
             )
-        write_json(file, result.plain())
-    stored = read_json(file)
-    return APResult(
-        summary={name: _nan(value) for name, value in stored["summary"].items()},
-        per_class=tuple(_nan(value) for value in stored["per_class"]),
-    )
-
-
-def _nan(value: float | None) -> float:
-    return math.nan if value is None else value
+        write_json(file, {kind: result.plain() for kind, result in results.items()})
+    return {kind: APResult.from_plain(stored) for kind, stored in read_json(file).items()}

@@ -13,8 +13,6 @@ from fineseg.stages.context import Context
 from fineseg.stages.prepare import Prepared
 from fineseg.stages.train import Trained
 
-ROLES = ("validation", "test")
-
 
 @dataclass(frozen=True)
 class Predicted:
@@ -30,14 +28,16 @@ class Predicted:
         return read_instances(self.files)
 
 
-def predict(context: Context, prepared: Prepared, trained: Mapping[str, Trained]) -> dict[tuple[str, str], Predicted]:
-    """Predict the validation and test splits with every model; return predictions by (model, role)."""
+def predict(
+    context: Context, prepared: Prepared, wanted: Mapping[str, Mapping[str, Trained]]
+) -> dict[tuple[str, str], Predicted]:
+    """Predict each role's split with the trainings that are wanted of it; return predictions by (model, role)."""
     found: dict[tuple[str, str], Predicted] = {}
     orders: dict[str, list[PredictionOrder]] = {}
-    for model, entry in trained.items():
-        for role in ROLES:
-            split: Split = getattr(prepared.splits, role)
-            key = prediction_key(context.profile, entry.key, prepared.digests[split.name])
+    for role, trained in wanted.items():
+        split: Split = getattr(prepared.splits, role)
+        for model, entry in trained.items():
+            key = prediction_key(context.profile, context.catalog, entry.key, prepared.digests[split.name])
             shards = _shards(split, context.profile.predict.shard, context.store.folder("predict", key))
             found[model, role] = Predicted(model, role, key, tuple(shards))
             if context.store.finished("predict", key) is None and key not in orders:

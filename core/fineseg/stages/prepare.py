@@ -1,6 +1,6 @@
 """prepare: generate data where it is drawn, read the splits, check them, and hash what they hold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def prepare(context: Context) -> Prepared:
 
 def read_data(context: Context) -> Prepared:
     """Draw the data where it is drawn, read its splits, and hash what they hold."""
-    root = _data_root(context)
+    root = data_root(context, wanted_splits(context.profile))
     splits = read_splits(context.profile, context.catalog, root)
     named = splits.named()
     paths = [image.file for split in named.values() for image in split.images]
@@ -53,8 +53,8 @@ def read_data(context: Context) -> Prepared:
     return Prepared(root, splits, {name: split_digest(split, hashes) for name, split in named.items()})
 
 
-def _data_root(context: Context) -> Path:
-    """Return the folder of the data; data that is drawn is drawn into the store first."""
+def data_root(context: Context, splits: Iterable[str]) -> Path:
+    """Return the folder of the data; `splits` of data that is drawn are drawn into the store first."""
     data = context.profile.data
     part, options = context.catalog.choose("dataset", data.dataset.name, data.dataset.options)
     if part.generate is None:
@@ -65,7 +65,7 @@ def _data_root(context: Context) -> Path:
             raise FinesegError(f"{context.file}: data.root: no folder {root}; point it at the data")
         return root
     root = context.store.folder("data", content_key(part_key(context.catalog, "dataset", data.dataset)))
-    for split in wanted_splits(context.profile):
+    for split in splits:
         mark = root / f"{split}.done.json"
         if mark.exists():
             continue

@@ -1,8 +1,12 @@
 """submit: the file that is handed in, written from the combined predictions and read back through the checker."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from fineseg.data.split import Split
 from fineseg.errors import FinesegError
+from fineseg.predictions import Instances
 from fineseg.stages.context import Context
 from fineseg.stages.predict import Predicted
 from fineseg.stages.prepare import Prepared
@@ -26,3 +30,20 @@ def submit(context: Context, prepared: Prepared, predicted: Predicted, out: Path
         written.replace(refused)
         raise FinesegError("\n".join([f"{refused}: the written submission fails its check:", *faults[:20]]))
     return written
+
+
+def as_submitted(context: Context, split: Split, predictions: Mapping[int, Instances]) -> Mapping[int, Instances]:
+    """Return predictions of a split as their submission file gives them back: its limits, its rounding of scores.
+
+    Without a submission format, or with one that cannot be read back, they stay as they are.
+    """
+    table = context.profile.submission
+    if table is None:
+        return predictions
+    part, options = context.catalog.choose("submission", table.format.name, table.format.options)
+    if part.read is None:
+        return predictions
+    with TemporaryDirectory(prefix="fineseg-") as folder:
+        written = part.write(options, split, predictions, Path(folder) / f"submission{part.suffix}")
+        read: Mapping[int, Instances] = part.read(options, split, written)
+    return read

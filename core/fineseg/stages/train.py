@@ -1,17 +1,18 @@
 """train: every chosen model that the store does not hold yet."""
 
+import hashlib
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from fineseg.errors import FinesegError
-from fineseg.runs import training_key
+from fineseg.runs import part_key, training_key
 from fineseg.scheduling.orders import TrainingOrder
 from fineseg.stages.context import Context
 from fineseg.stages.prepare import Prepared
-from fineseg.store import WEIGHTS, write_text
+from fineseg.store import WEIGHTS, content_key, write_text
 
 
 @dataclass(frozen=True)
@@ -31,23 +32,60 @@ class Trained:
 def train(context: Context, prepared: Prepared) -> dict[str, Trained]:
     """Train what is missing, several models side by side where there is room; return all trainings by model.
 
-    Two models of one key share a training. Raises `FinesegError` after all others have ended when one fails.
+    Two models of one key share a training; a model whose weights were given is not trained. Raises `FinesegError`
+    after all others have ended when one fails.
     """
+    given = {model: _given(context, prepared, model, file) for model, file in context.weights.items()}
+    own = [model for model in context.profile.chosen if model not in given]
+    trained = _train(context, prepared, own, whole=False)
+    return {model: given[model] if model in given else trained[model] for model in context.profile.chosen}
+
+
+def train_final(context: Context, prepared: Prepared, trained: Mapping[str, Trained]) -> dict[str, Trained]:
+    """Return what predicts the test split: the scored trainings, or where the profile says so one on all images."""
+    profile = context.profile
+    whole = [m for m in trained if profile.train_of(m).final == "all" and m not in context.weights]
+    return {**trained, **_train(context, prepared, whole, whole=True)}
+
+
+def _train(context: Context, prepared: Prepared, models: Sequence[str], *, whole: bool) -> dict[str, Trained]:
     trained = {}
-    for model in context.profile.chosen:
-        key = training_key(context.profile, context.catalog, model, prepared.digests, prepared.splits)
-        trained[model] = Trained(model, key, context.store.folder("train", key))
     missing: dict[str, TrainingOrder] = {}
-    for entry in trained.values():
-        if context.store.finished("train", entry.key) is None:
-            missing.setdefault(entry.key, _order(context, prepared, entry))
+    for model in models:
+        key = training_key(context.profile, context.catalog, model, prepared.digests, prepared.splits, whole=whole)
+        entry = trained[model] = Trained(model, key, context.store.folder("train", key))
+        if context.store.finished("train", key) is None:
+            missing.setdefault(key, training_order(context, prepared, entry, whole=whole))
     if missing:
         _run(context, missing)
     return trained
 
 
-def _order(context: Context, prepared: Prepared, entry: Trained) -> TrainingOrder:
-    table = context.profile.train_of(entry.model)
+def _given(context: Context, prepared: Prepared, model: str, file: Path) -> Trained:
+    """Take a user's weights into the store, once for each content."""
+    table = context.profile.models[model]
+    try:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise FinesegError(f"--weights {model}={file}: {error.strerror}; give a file of weights") from None
+    parts = {kind: part_key(context.catalog, kind, getattr(table, kind)) for kind in ("backbone", "neck", "head")}
+    key = content_key({"weights": digest, "parts": parts})
+    entry = Trained(model, key, context.store.folder("train", key))
+    if context.store.finished("train", key) is None:
+        with context.store.writing("train", key), context.console.task(f"loading weights of {model}"):
+            from fineseg.mm.given import take_weights
+
+            classes = len(prepared.splits.train.categories)
+            surplus = take_weights(table, context.catalog, classes, file, entry.weights)
+            context.store.finish("train", key, {"model": model, "weights": str(file), "not in the network": surplus})
+        for line in surplus:
+            context.console.say(f"{file}: {line}")
+    return entry
+
+
+def training_order(context: Context, prepared: Prepared, entry: Trained, *, whole: bool = False) -> TrainingOrder:
+    """Return what other processes need to run a training."""
+    table = context.profile.train_of(entry.model, whole=whole)
     return TrainingOrder(
         model=entry.model,
         tables=context.tables,
@@ -59,6 +97,7 @@ def _order(context: Context, prepared: Prepared, entry: Trained) -> TrainingOrde
         cpus=table.cpus,
         keep=table.keep,
         checkpoint=table.checkpoint,
+        whole=whole,
     )
 
 
@@ -68,9 +107,8 @@ def _run(context: Context, missing: Mapping[str, TrainingOrder]) -> None:
         for key in missing:
             stack.enter_context(context.store.writing("train", key))
         shown = {model: stack.enter_context(ExitStack()) for model in keys}
-        tasks = {
-            model: s.enter_context(context.console.task(f"train {model}", 0, "steps")) for model, s in shown.items()
-        }
+        what = {order.model: f"train {order.model}{' on all images' * order.whole}" for order in missing.values()}
+        tasks = {model: s.enter_context(context.console.task(what[model], 0, "steps")) for model, s in shown.items()}
         for task in tasks.values():
             task.note = "waiting"
 

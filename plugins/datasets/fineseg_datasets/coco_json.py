@@ -7,9 +7,10 @@ from typing import Any
 
 from fineseg import FinesegError, Instances, Split
 from fineseg.coco_results import instances_of_results
-from fineseg.data.json_entries import load_json, parse_json
+from fineseg.data.json_entries import load_json
+from fineseg.data.zipped import load_zipped_json
 from fineseg.store import write_text
-from fineseg_datasets.archive import read_zip, write_zip
+from fineseg_datasets.archive import write_zip
 from fineseg_datasets.options import CocoJsonOptions
 from fineseg_datasets.result_rows import check_rows, result_rows, shortened
 
@@ -42,7 +43,4 @@ def read_submission(options: CocoJsonOptions, split: Split, path: Path) -> dict[
 
 
 def _load(options: CocoJsonOptions, path: Path) -> tuple[Any, str]:
-    if path.suffix != ".zip":
-        return load_json(path), str(path)
-    source = f"{path}: {options.file_name}"
-    return parse_json(read_zip(path, options.file_name), source), source
+    return load_zipped_json(path, options.file_name) if path.suffix == ".zip" else (load_json(path), str(path))

@@ -57,6 +57,13 @@ def check_threedfuture(options: ThreeDFutureSubmissionOptions, split: Split, pat
     return check(options, split, path)
 
 
+def read_threedfuture_zip(options: ThreeDFutureSubmissionOptions, split: Split, path: Path) -> dict[int, Instances]:
+    """Read the challenge's zip back."""
+    from fineseg_datasets.threedfuture_submission import read_submission
+
+    return read_submission(options, split, path)
+
+
 def write_coco_json(options: CocoJsonOptions, split: Split, predictions: Mapping[int, Instances], path: Path) -> Path:
     """Write COCO's results list."""
     from fineseg_datasets.coco_json import write
@@ -69,6 +76,13 @@ def check_coco_json(options: CocoJsonOptions, split: Split, path: Path) -> list[
     from fineseg_datasets.coco_json import check
 
     return check(options, split, path)
+
+
+def read_coco_json(options: CocoJsonOptions, split: Split, path: Path) -> dict[int, Instances]:
+    """Read COCO's results list back."""
+    from fineseg_datasets.coco_json import read_submission
+
+    return read_submission(options, split, path)
 
 
 @hookimpl
@@ -85,6 +99,18 @@ def fineseg_datasets() -> Iterator[Dataset]:
 def fineseg_submissions() -> Iterator[Submission]:
     """Offer the formats."""
     yield Submission(
-        "3dfuture", "zip of the 3D AI Challenge", ThreeDFutureSubmissionOptions, write_threedfuture, check_threedfuture
+        "3dfuture",
+        "zip of the 3D AI Challenge",
+        ThreeDFutureSubmissionOptions,
+        write_threedfuture,
+        check_threedfuture,
+        read=read_threedfuture_zip,
     )
-    yield Submission("coco-json", "COCO results list, zipped", CocoJsonOptions, write_coco_json, check_coco_json)
+    yield Submission(
+        "coco-json",
+        "COCO results list, zipped",
+        CocoJsonOptions,
+        write_coco_json,
+        check_coco_json,
+        read=read_coco_json,
+    )

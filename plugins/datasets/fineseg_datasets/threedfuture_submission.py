@@ -11,8 +11,9 @@ from pathlib import Path
 from fineseg import FinesegError, ImageInfo, Instances, Split
 from fineseg.coco_results import instances_of_results
 from fineseg.data.coco import known_image
-from fineseg.data.json_entries import Entry, document_of, entries_of, parse_json, shown
-from fineseg_datasets.archive import read_zip, write_zip
+from fineseg.data.json_entries import Entry, document_of, entries_of, shown
+from fineseg.data.zipped import load_zipped_json
+from fineseg_datasets.archive import write_zip
 from fineseg_datasets.options import ThreeDFutureSubmissionOptions
 from fineseg_datasets.result_rows import check_rows, result_rows, shortened
 
@@ -53,8 +54,8 @@ def read_submission(options: ThreeDFutureSubmissionOptions, split: Split, path: 
 
 
 def _load(options: ThreeDFutureSubmissionOptions, path: Path) -> Entry:
-    source = f"{path}: {options.file_name}"
-    return document_of(parse_json(read_zip(path, options.file_name), source), source, "images and annotations")
+    document, source = load_zipped_json(path, options.file_name)
+    return document_of(document, source, "images and annotations")
 
 
 def _check_images(top: Entry, split: Split) -> list[str]:

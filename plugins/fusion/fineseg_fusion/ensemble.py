@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fineseg import FinesegError, Instances, ModelScore, concatenate
-from fineseg_fusion.options import LinearInterpolationOptions, LinearReweightOptions, PoolOptions
+from fineseg_fusion.options import LinearInterpolationOptions, LinearReweightOptions, MaskNMSOptions, PoolOptions
 from fineseg_fusion.soft_nms import linear_soft_nms
 from fineseg_fusion.weights import linear_interpolation, linear_reweight
 
@@ -30,6 +30,26 @@ def build_linear_reweight(options: LinearReweightOptions, scores: Sequence[Model
     _check_classes(scores)
     per_class = np.array([score.per_class for score in scores], dtype=np.float64)
     return _weighted_pool(linear_reweight(per_class, options.theta), options)
+
+
+def build_soft_nms(options: PoolOptions, scores: Sequence[ModelScore]) -> Merge:
+    """Return the merge in which every model weighs 1."""
+    _check_scores("soft-nms", scores)
+    return _weighted_pool(np.ones((len(scores), 1)), options)
+
+
+def build_mask_nms(options: MaskNMSOptions, scores: Sequence[ModelScore]) -> Merge:
+    """Return the merge that keeps the highest of the masks that overlap, every model weighing 1."""
+    from fineseg_fusion.mask_nms import mask_nms
+
+    _check_scores("mask-nms", scores)
+
+    def merge(members: Sequence[Instances]) -> Instances:
+        _check_members(members, len(scores))
+        pooled = concatenate(members)
+        return pooled.select(mask_nms(pooled, options.nms_iou)[: options.max_per_image])
+
+    return merge
 
 
 def _weighted_pool(weights: np.ndarray, options: PoolOptions) -> Merge:

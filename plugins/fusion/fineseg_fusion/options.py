@@ -1,10 +1,33 @@
-"""Options of the ensemblers. Scores and weights are in 0..1, IoU in 0..1."""
+"""Options of the TTA parts and the ensemblers. Scores and weights are in 0..1, IoU in 0..1."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from fineseg import Options
+
+
+class FlipOptions(Options):
+    """Options of `flip`."""
+
+    horizontal: bool = Field(True, description="also the image with left and right exchanged")
+    vertical: bool = Field(False, description="also the image with top and bottom exchanged")
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not (self.horizontal or self.vertical):
+            raise ValueError("flip mirrors nothing: set horizontal or vertical, or leave it out of tta")
+        return self
+
+
+class MultiScaleOptions(Options):
+    """Options of `multi-scale`."""
+
+    scales: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
+        (0.8, 1.0, 1.2),
+        min_length=1,
+        description="factors on [predict]'s long_side and short_side, 1 where it shall count",
+    )
 
 
 class PoolOptions(Options):
@@ -12,6 +35,13 @@ class PoolOptions(Options):
 
     nms_iou: float = Field(0.5, ge=0, le=1, description="boxes of a class that overlap by more IoU weaken each other")
     min_score: float = Field(0.001, ge=0, le=1, description="a detection that soft-NMS weakens below this is dropped")
+    max_per_image: int = Field(100, ge=1, description="detections kept in an image, highest scores first")
+
+
+class MaskNMSOptions(Options):
+    """Options of `mask-nms`."""
+
+    nms_iou: float = Field(0.5, ge=0, le=1, description="of masks of a class that overlap by more IoU the lower goes")
     max_per_image: int = Field(100, ge=1, description="detections kept in an image, highest scores first")
 
 

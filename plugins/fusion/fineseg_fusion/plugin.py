@@ -2,9 +2,28 @@
 
 from collections.abc import Iterable
 
-from fineseg import Ensembler, hookimpl
-from fineseg_fusion.ensemble import build_linear_interpolation, build_linear_reweight
-from fineseg_fusion.options import LinearInterpolationOptions, LinearReweightOptions
+from fineseg import TTA, Ensembler, hookimpl
+from fineseg_fusion.ensemble import (
+    build_linear_interpolation,
+    build_linear_reweight,
+    build_mask_nms,
+    build_soft_nms,
+)
+from fineseg_fusion.options import (
+    FlipOptions,
+    LinearInterpolationOptions,
+    LinearReweightOptions,
+    MaskNMSOptions,
+    MultiScaleOptions,
+    PoolOptions,
+)
+from fineseg_fusion.tta import build_flip, build_multi_scale
+
+
+@hookimpl
+def fineseg_tta() -> Iterable[TTA]:
+    yield TTA("flip", "the image and its mirror images", FlipOptions, build=build_flip)
+    yield TTA("multi-scale", "the image at several sizes", MultiScaleOptions, build=build_multi_scale)
 
 
 @hookimpl
@@ -21,3 +40,5 @@ def fineseg_ensemblers() -> Iterable[Ensembler]:
         LinearReweightOptions,
         build=build_linear_reweight,
     )
+    yield Ensembler("soft-nms", "all weigh the same, pooled, soft-NMS on boxes", PoolOptions, build=build_soft_nms)
+    yield Ensembler("mask-nms", "all weigh the same, pooled, hard NMS on masks", MaskNMSOptions, build=build_mask_nms)

@@ -9,7 +9,7 @@ from mmcv.ops import RoIAlign
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.detectors import MaskRCNN, PointRend
 from mmdet.models.losses import CrossEntropyLoss, SmoothL1Loss
-from mmdet.models.roi_heads import PointRendRoIHead, StandardRoIHead
+from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 from mmdet.models.roi_heads.mask_heads import CoarseMaskHead, FCNMaskHead, MaskPointHead
 from mmdet.models.roi_heads.roi_extractors import GenericRoIExtractor, SingleRoIExtractor
@@ -18,6 +18,7 @@ from mmdet.models.task_modules import AnchorGenerator, DeltaXYWHBBoxCoder, MaxIo
 from fineseg import HeadInput, HeadSpec
 from fineseg_pointrend.options import BoxOptions, MaskRCNNOptions, PointRendOptions, RPNOptions, TwoStageOptions
 from fineseg_pointrend.predictor import MaskRCNNPredictor, PointRendPredictor
+from fineseg_pointrend.roi_head import LeanPointRendRoIHead
 
 Config = dict[str, Any]
 BOX_LEVELS = 4
@@ -50,7 +51,7 @@ def pointrend(options: PointRendOptions, head_input: HeadInput) -> HeadSpec:
     width = head_input.channels * len(strides)
     points = options.points
     roi_head = {
-        "type": PointRendRoIHead,
+        "type": LeanPointRendRoIHead,
         "mask_roi_extractor": _all_level_extractor(options.coarse.grid, width, strides),
         "mask_head": _coarse_head(options, width, head_input.num_classes),
         "point_head": {

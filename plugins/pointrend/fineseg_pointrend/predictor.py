@@ -4,11 +4,14 @@ Letters: B images, R proposals, N detections, C classes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor, nn
+
+from fineseg_pointrend.roi_head import LeanPointRendRoIHead
 
 Features = Sequence[Tensor]
 Sizes = Sequence[tuple[int, int]]
@@ -19,16 +22,20 @@ class MaskRCNNPredictor:
 
     def __init__(self, detector: nn.Module) -> None:
         self.detector = detector
+        settings: Any = detector.rpn_head.test_cfg
+        self.max_proposals: int = settings.max_per_img
+        self.proposal_iou: float = settings.nms.iou_threshold
 
     def encode(self, images: Tensor) -> Features:
         """Turn images [B, 3, H, W] into the pyramid, finest first."""
         features: Features = self.detector.extract_feat(images)
         return features
 
-    def proposals(self, features: Features, sizes: Sizes) -> list[Tensor]:
-        """Return proposals [R, 4] per image, best first."""
+    def proposals(self, features: Features, sizes: Sizes) -> list[tuple[Tensor, Tensor]]:
+        """Return per image proposals [R, 4] and their objectness [R], best first."""
         samples = [DetDataSample(metainfo={"img_shape": size, "scale_factor": (1.0, 1.0)}) for size in sizes]
-        return [found.bboxes for found in self.detector.rpn_head.predict(features, samples, rescale=False)]
+        found = self.detector.rpn_head.predict(features, samples, rescale=False)
+        return [(proposals.bboxes, proposals.scores) for proposals in found]
 
     def boxes(self, features: Features, proposals: list[Tensor], sizes: Sizes) -> list[tuple[Tensor, Tensor]]:
         """Return per image boxes [R, 4] (or [R, C, 4] where regressed for each class) and probabilities [R, C + 1]."""
@@ -66,10 +73,13 @@ class MaskRCNNPredictor:
 class PointRendPredictor(MaskRCNNPredictor):
     """Prediction steps of PointRend: the coarse mask is refined at its most uncertain points."""
 
-    def _mask_logits(self, features: Features, rois: Tensor, labels: Tensor) -> Tensor:
-        coarse: Tensor = self.detector.roi_head._mask_forward(features, rois)["mask_preds"]
-        refined: Tensor = self.detector.roi_head._mask_point_forward_test(features, rois, labels, coarse)
-        return _own_class(refined, labels)
+    def masks(self, features: Features, boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
+        """Return per image the probabilities [N, S, S] of each detection's own class."""
+        head: LeanPointRendRoIHead = self.detector.roi_head
+        counts = [len(each) for each in boxes]
+        every, every_label = torch.cat(boxes), torch.cat(labels)
+        images = torch.repeat_interleave(torch.tensor(counts, device=every.device))
+        return list(head.own_masks(features, every, images, every_label).sigmoid_().split(counts))
 
 
 def _own_class(logits: Tensor, labels: Tensor) -> Tensor:

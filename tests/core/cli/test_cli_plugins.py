@@ -133,8 +133,20 @@ def test_errors(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     _break(monkeypatch, error)
+    monkeypatch.setattr(os, "_exit", sys.exit)  # how an interrupted command ends
     assert exit_of("broken") == status
     assert capsys.readouterr().err == text
+
+
+def test_what_fails_because_of_ctrl_c_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = ValueError("a lock that is gone")
+    error.__context__ = KeyboardInterrupt()
+    _break(monkeypatch, error)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    assert exit_of("broken") == 130
+    assert capsys.readouterr().err == "interrupted: the same command continues\n"
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), EOFError("short file"), OSError("odd"), BrokenPipeError(32, "x")])

@@ -1,162 +1,27 @@
 """Average precision against pycocotools, on drawn sets and on a published result."""
 
-import contextlib
-import copy
-import io
 import json
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_sets import SIDE, as_coco, as_results, draw, oracle
 
 from fineseg import Category, FinesegError, ImageInfo, Instances, Split, TrueObject, make_instances
-from fineseg.data import masks
-from fineseg.metrics.mask_ap import COCO_AREA_RANGES, APResult, area_keys, mask_ap, truth_as_prediction
+from fineseg.metrics.mask_ap import COCO_AREA_RANGES, APResult, area_keys, instance_ap, mask_ap, truth_as_prediction
 
 TOLERANCE = 1e-6
 COMPETITION_RANGES = {"small": (0.0, 60.0), "medium": (60.0, 150.0), "large": (150.0, 1e10)}
 PARTIAL_RANGES = {"tiny": (0.0, 25.0), "huge": (300.0, 1e10)}
 
 
-# ------------------------------------------------------------------ the oracle
-
-
-def oracle(
-    truth: dict,
-    results: list[dict],
-    ranges: Mapping[str, tuple[float, float]] = COCO_AREA_RANGES,
-    limits: Sequence[int] = (1, 10, 100),
-    kind: str = "segm",
-) -> tuple[list[float], list[float]]:
-    """Return pycocotools' [AP, AP50, AP75, one per range] and the AP per category id, in percent, nan for -1."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        true_side = COCO()
-        true_side.dataset = copy.deepcopy(truth)
-        true_side.createIndex()
-        if results:
-            found_side = true_side.loadRes(copy.deepcopy(results))
-        else:
-            found_side = COCO()
-            found_side.dataset = {**true_side.dataset, "annotations": []}
-            found_side.createIndex()
-        evaluation = COCOeval(true_side, found_side, kind)
-        evaluation.params.areaRng = [[0, 1e10], *(list(each) for each in ranges.values())]
-        evaluation.params.areaRngLbl = ["all", *ranges]
-        evaluation.params.maxDets = list(limits)
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision = evaluation.eval["precision"][..., -1]
-
-    def mean(part: np.ndarray) -> float:
-        part = part[part > -1]
-        return 100 * float(np.mean(part)) if part.size else math.nan
-
-    figures = [mean(precision[..., 0]), mean(precision[0, ..., 0]), mean(precision[5, ..., 0])]
-    figures += [mean(precision[..., position]) for position in range(1, 1 + len(ranges))]
-    return figures, [mean(precision[:, :, k, 0]) for k in range(precision.shape[2])]
-
-
-def as_coco(split: Split) -> dict:
-    """Write a split as a COCO file's content, in its own category ids."""
-    annotations = []
-    for image in split.images:
-        for each in split.objects_of(image.id):
-            x1, y1, x2, y2 = each.box
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image.id,
-                    "category_id": split.categories[each.label].id,
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": each.area,
-                    "iscrowd": int(each.crowd),
-                    "segmentation": {**each.segmentation},
-                }
-            )
-    return {
-        "images": [{"id": i.id, "height": i.height, "width": i.width} for i in split.images],
-        "categories": [{"id": c.id, "name": c.name} for c in split.categories],
-        "annotations": annotations,
-    }
-
-
-def as_results(split: Split, predictions: Mapping[int, Instances], kind: str = "segm") -> list[dict]:
-    rows = []
-    for image_id, found in predictions.items():
-        for n in range(len(found)):
-            row = {"image_id": image_id, "category_id": split.categories[found.labels[n]].id}
-            row["score"] = float(found.scores[n])
-            if kind == "segm":
-                row["segmentation"] = {"size": [found.height, found.width], "counts": found.masks[n]}
-            else:
-                x1, y1, x2, y2 = (float(v) for v in found.boxes[n])
-                row["bbox"] = [x1, y1, x2 - x1, y2 - y1]
-            rows.append(row)
-    return rows
-
-
-def assert_equal(result: APResult, expected: tuple[list[float], list[float]]) -> None:
-    figures, per_class = expected
+def assert_equal(result: APResult, expected: tuple[list[float], list[list[float]]]) -> None:
+    figures, classes = expected
     np.testing.assert_allclose(list(result.summary.values()), figures, rtol=0, atol=TOLERANCE)
-    np.testing.assert_allclose(result.per_class, per_class, rtol=0, atol=TOLERANCE)
-
-
-# ------------------------------------------------------------------- drawn sets
-
-SIDE = 32
-
-
-def blob(rng: np.random.Generator, centre: np.ndarray, radius: float) -> np.ndarray:
-    """Return a noisy disc [SIDE, SIDE] with at least one pixel."""
-    y, x = np.mgrid[:SIDE, :SIDE]
-    mask = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2 * rng.uniform(0.7, 1.3, (SIDE, SIDE))
-    mask[int(centre[0]), int(centre[1])] = True
-    return mask
-
-
-def box_of(mask: np.ndarray) -> tuple[float, float, float, float]:
-    y, x = np.nonzero(mask)
-    return float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1)
-
-
-def draw(seed: int, images: int = 8, classes: int = 4) -> tuple[Split, dict[int, Instances]]:
-    """Draw a split and detections of it: crowds, tied scores, empty images, classes without truth or detections."""
-    rng = np.random.default_rng(seed)
-    ids = rng.permutation(50)[:images]
-    infos = tuple(ImageInfo(int(i), Path(f"{i}.jpg"), SIDE, SIDE) for i in ids)
-    categories = tuple(Category(int(i), f"class {i}") for i in np.sort(rng.permutation(20)[:classes]))
-    used = rng.permutation(classes)[: max(1, classes - 1)]
-    objects: dict[int, tuple[TrueObject, ...]] = {}
-    predictions = {}
-    for info in infos:
-        true, found = [], []
-        for _ in range(rng.integers(0, 7)):
-            centre, radius, label = rng.uniform(3, SIDE - 3, 2), rng.uniform(1, 12), int(rng.choice(used))
-            mask = blob(rng, centre, radius)
-            area = float(mask.sum() + rng.integers(-1, 2))
-            rle = {"size": [SIDE, SIDE], "counts": masks.encode(mask)}
-            true.append(TrueObject(len(true), label, box_of(mask), rle, area, bool(rng.random() < 0.2)))
-            for _ in range(rng.integers(0, 4)):
-                shifted = blob(rng, np.clip(centre + rng.normal(0, 1, 2), 0, SIDE - 1), radius * rng.uniform(0.8, 1.2))
-                found.append((label if rng.random() < 0.9 else int(rng.integers(classes)), shifted))
-        objects[info.id] = tuple(true)
-        if rng.random() < 0.85:
-            scores = np.round(rng.random(len(found)), int(rng.integers(1, 4)))
-            predictions[info.id] = make_instances(
-                info.id,
-                (SIDE, SIDE),
-                [label for label, _ in found],
-                scores,
-                [np.add(box_of(mask), rng.normal(0, 0.3, 4) * [1, 1, 0, 0]) for _, mask in found],
-                [masks.encode(mask) for _, mask in found],
-            )
-    return Split("drawn", categories, infos, objects), predictions
+    np.testing.assert_allclose([[c.ap, c.ap50, c.ap75] for c in result.classes], classes, rtol=0, atol=TOLERANCE)
+    assert result.per_class == tuple(row.ap for row in result.classes)
 
 
 @pytest.mark.parametrize("kind", ["segm", "bbox"])
@@ -187,6 +52,15 @@ def test_detection_limit_counts_per_image_and_class() -> None:
     assert at[1, 5, 10].summary["AP"] != at[1, 10, 100].summary["AP"]
 
 
+def test_more_detections_in_an_image_than_a_byte_counts() -> None:
+    split, predictions = draw(2, images=4, classes=2)
+    many = {
+        image_id: found.select(np.arange(300) % len(found)) for image_id, found in predictions.items() if len(found)
+    }
+    result = mask_ap(split, many, max_detections=(1, 10, 1000))
+    assert_equal(result, oracle(as_coco(split), as_results(split, many), limits=(1, 10, 1000)))
+
+
 def test_no_detections_at_all() -> None:
     split, _ = draw(1)
     for empty in ({}, {i.id: make_instances(i.id, (SIDE, SIDE), [], [], [], []) for i in split.images}):
@@ -201,8 +75,34 @@ def test_what_has_no_truth_is_nan_and_null_in_json() -> None:
     result = mask_ap(bare, predictions, area_ranges=PARTIAL_RANGES)
     assert list(result.summary) == ["AP", "AP50", "AP75", "APt", "APh"]
     assert all(math.isnan(value) for value in (*result.summary.values(), *result.per_class))
-    assert json.loads(json.dumps(result.plain(), allow_nan=False))["per_class"] == [None] * 3
+    stored = json.loads(json.dumps(result.plain(), allow_nan=False))
+    assert stored["classes"] == [{"AP": None, "AP50": None, "AP75": None, "objects": 0}] * 3
+    assert APResult.from_plain(stored).plain() == stored
     assert mask_ap(replace(bare, images=()), {}).plain() == mask_ap(bare, {}).plain()
+
+
+def test_class_rows_count_the_true_objects() -> None:
+    split, predictions = draw(3, images=20)
+    result = mask_ap(split, predictions)
+    objects = [each for image in split.images for each in split.objects_of(image.id)]
+    assert [row.objects for row in result.classes] == [
+        sum(each.label == label and not each.crowd for each in objects) for label in range(len(split.categories))
+    ]
+    assert any(each.crowd for each in objects)
+    assert APResult.from_plain(json.loads(json.dumps(result.plain()))).classes[0] == result.classes[0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_boundary_ap_equals_pycocotools_on_boundaries_by_loops(seed: int) -> None:
+    split, predictions = draw(seed, side=[24, 32, 90][seed % 3], noise=0.05)
+    limits = (1, 5, 10) if seed % 2 else (1, 10, 100)
+    result = instance_ap(split, predictions, area_ranges=PARTIAL_RANGES, max_detections=limits)
+    truth, rows = as_coco(split), as_results(split, predictions)
+    assert list(result) == ["segm", "boundary"]
+    assert list(result["boundary"].summary) == ["AP", "AP50", "AP75"]
+    assert_equal(result["segm"], oracle(truth, rows, PARTIAL_RANGES, limits))
+    assert_equal(result["boundary"], oracle(truth, rows, {}, limits, "boundary"))
+    assert 0 < result["boundary"].summary["AP"] < result["segm"].summary["AP"]
 
 
 @pytest.mark.parametrize("kind", ["segm", "bbox"])
@@ -246,7 +146,7 @@ def test_faults_are_one_line_each() -> None:
         (replace(split, labelled=False), {}, {}, "no annotations to measure against"),
         (split, {}, {"max_detections": ()}, "not a list of limits"),
         (split, {}, {"area_ranges": {"small": (9.0, 1.0)}}, "is no range"),
-        (split, {}, {"kind": "keypoints"}, "choose 'segm' or 'bbox'"),
+        (split, {}, {"kind": "keypoints"}, "choose 'segm', 'bbox' or 'boundary'"),
     ]
     for truth, given, settings, message in cases:
         with pytest.raises(FinesegError, match=message) as caught:

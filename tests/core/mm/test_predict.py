@@ -1,17 +1,20 @@
 """The prediction protocol, step by step, against mmdet's own predict on the same weights."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
 from small_models import small_model
 
+from fineseg import FinesegError
 from fineseg.catalog import Catalog
 from fineseg.data.masks import decode
 from fineseg.data.split import ImageInfo, Split
 from fineseg.mm.images import fit_size, read_image
 from fineseg.mm.model import BuiltModel, build_model
-from fineseg.mm.predict import detect, predict_image, prepare_image
+from fineseg.mm.predict import detect, load_trained, predict_image, prepare_image
 from fineseg.profile.schema import PredictTable
 
 PREDICT = PredictTable(long_side=128, short_side=112, score_threshold=0.02, nms_iou=0.5, max_per_image=20)
@@ -85,6 +88,17 @@ def test_masks_of_two_images_in_one_batch_equal_single_ones(built: BuiltModel, r
             features = built.predictor.encode(tensor)
             (alone,) = built.predictor.masks(features, [boxes[index]], [labels[index]])
             torch.testing.assert_close(together[index], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_weights_of_another_model_are_refused(built: BuiltModel, catalog: Catalog, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "weights.pth"
+    torch.save({"model": built.module.state_dict()}, checkpoint)
+    load_trained(built, checkpoint)
+    fewer = build_model(small_model("mask-rcnn"), catalog, 13, weights_cache=None, init=False)
+    with pytest.raises(
+        FinesegError, match=r"weights\.pth: not the weights of this model: .*, \d+ such tensors; delete"
+    ):
+        load_trained(fewer, checkpoint)
 
 
 def test_detect_thresholds_strictly_and_keeps_the_best() -> None:

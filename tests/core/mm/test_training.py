@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from planted import Planted
 from small_models import small_model
 
 from fineseg import FinesegError
@@ -67,6 +68,19 @@ def test_a_resumed_training_equals_an_undisturbed_one(rooms: Split, catalog: Cat
     steps = [row["step"] for row in read_rows(tmp_path / "a" / "curve.jsonl")]
     assert steps == list(range(1, 10))
     assert sum(row["steps"] for row in read_rows(tmp_path / "a" / "ledger.jsonl")) == 9 + 6
+
+
+@pytest.mark.parametrize("name", ["state.pth", "weights.pth"])
+def test_a_checkpoint_that_carries_code_is_not_resumed(
+    name: str, rooms: Split, catalog: Catalog, tmp_path: Path
+) -> None:
+    short = TRAIN.model_copy(update={"epochs": 1})
+    recorder = Recorder(tmp_path / "c")
+    train_model(job(rooms, tmp_path / "a", short), catalog, recorder.events())
+    torch.save({"model": Planted(tmp_path / "written")}, tmp_path / "c" / "1" / name)
+    with pytest.raises(FinesegError, match=rf"{name}: refused: not a file of plain tensors"):
+        train_model(job(rooms, tmp_path / "a"), catalog, Recorder(tmp_path / "d").events(tmp_path / "c" / "1"))
+    assert not (tmp_path / "written").exists()
 
 
 def test_validation_reports_ap(rooms: Split, catalog: Catalog, tmp_path: Path) -> None:

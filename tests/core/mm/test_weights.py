@@ -6,21 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from planted import Planted
 from torch import nn
 
 from fineseg import FinesegError
 from fineseg.mm.weights import load_backbone, read_checkpoint, read_tensors
 from fineseg.parts import Weights
-
-
-class Planted:
-    """A pickle that would write a file when it is loaded."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return open, (str(self.target), "w")
 
 
 @pytest.mark.parametrize("nested", [False, True])

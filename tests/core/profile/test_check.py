@@ -124,8 +124,29 @@ def test_the_toy_is_sound() -> None:
             "xyz",
             "combine.ensembler: unknown ensembler 'xyz'; choices: mean; install the plugin that provides it",
         ),
+        ("predict.tta", "turn", 'predict.tta: must be an array, not "turn"'),
+        ("predict.tta", [5], f"predict.tta.0: must be {PART}, not 5"),
+        ("predict.tta", ["turn", "trn"], "predict.tta.1: unknown tta 'trn'; did you mean 'turn'?; choices: turn"),
+        (
+            "predict.tta",
+            [{"name": "turn", "degree": 3}],
+            "predict.tta.0.degree: unknown key; did you mean degrees?",
+        ),
+        ("predict.tta", [{"name": "turn", "degrees": -1}], "predict.tta.0.degrees: must be 0 or more, not -1"),
+        ("predict.merge_views", 3, f"predict.merge_views: must be 'shared-proposals' or {PART}, not 3"),
+        (
+            "predict.merge_views",
+            "men",
+            "predict.merge_views: unknown ensembler 'men'; did you mean 'mean'?; choices: mean",
+        ),
+        ("predict.merge_views", {"name": "mean", "x": 1}, "predict.merge_views.x: unknown key; nothing is known there"),
         # what one key says of another
         ("competition.models", ["a", "c"], "competition.models: no table [models.c]; known: a, b"),
+        (
+            "train.final",
+            "all",
+            'train.final: "all" also trains on the validation images, so other images must be predicted: set data.test',
+        ),
         ("train.workers", 3, "train: batch = 4 cannot be shared evenly by 3 workers"),
         ("models.b.train.workers", 3, "models.b.train: batch = 4 cannot be shared evenly by 3 workers"),
         ("models.b.train.short_side", [9, 8], "models.b.train: short_side must be [from, to] with from <= to"),
@@ -186,6 +207,28 @@ def test_a_models_own_settings_can_mend_train(load: Callable) -> None:
     assert profile.train_of("a").workers == 4
     assert profile.train_of("a").schedule.warmup == 5
     assert profile.train_of("b") == profile.train.model_copy(update={"lr": 0.2})
+
+
+def test_views_share_proposals_only_of_a_head_that_can() -> None:
+    tables = put(put(TOY, "models.b.head", "queries"), "predict.tta", ["turn"])
+    said = (
+        "models.b.head: the views of predict.tta cannot share proposals of the head 'queries'; pool its instances, "
+        "predict.merge_views = ENSEMBLER (mean)"
+    )
+    assert faults(tables) == faults(put(tables, "predict.merge_views", "shared-proposals")) == [said]
+    assert faults(put(tables, "models.b.head", {"name": "queries"})) == [said]
+    assert faults(put(tables, "competition.models", ["b"])) == [said]
+    for sound in (("competition.models", ["a"]), ("predict.merge_views", "mean"), ("predict.tta", [])):
+        assert faults(put(tables, *sound)) == []
+
+
+def test_a_layer_can_switch_views_off(load: Callable) -> None:
+    base = f'{PROFILE}\n[predict]\ntta = [{{ name = "turn", degrees = 5 }}, "turn"]\nmerge_views = "mean"\n'
+    loaded = load(base=base)
+    assert [choice.options for choice in loaded.profile.predict.tta] == [{"degrees": 5}, {}]
+    assert loaded.complete["predict"]["tta"] == [{"name": "turn", "degrees": 5}, {"name": "turn", "degrees": 90}]
+    assert loaded.complete["predict"]["merge_views"] == {"name": "mean"}
+    assert load("[demo.predict]\ntta = []\n", base=base, demo=True).profile.predict.tta == ()
 
 
 def test_names_with_dots(load: Callable) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from fineseg import FinesegError, Instances, ModelScore, concatenate, make_instances
+from fineseg.data.masks import encode
 from fineseg_fusion.ensemble import build_linear_interpolation, build_linear_reweight
 from fineseg_fusion.options import LinearInterpolationOptions, LinearReweightOptions
 from fineseg_fusion.plugin import fineseg_ensemblers
@@ -25,6 +26,14 @@ def member(seed: int, n: int = 30, image_id: int = 7) -> Instances:
     boxes = np.concatenate([corner, corner + rng.uniform(40, 60, (n, 2))], axis=1)
     masks = [f"{seed}-{i}".encode() for i in range(n)]
     return make_instances(image_id, (480, 480), rng.integers(0, 3, n), rng.random(n), boxes, masks)
+
+
+def with_squares(found: Instances) -> Instances:
+    """Return the detections with masks that can be decoded."""
+    mask = np.zeros((480, 480), dtype=bool)
+    mask[:9, :9] = True
+    masks = np.full(len(found), encode(mask), dtype=object)
+    return found.with_rows(found.labels, found.scores, found.boxes, masks)
 
 
 def empty(image_id: int = 7) -> Instances:
@@ -154,9 +163,10 @@ def test_options_refuse_what_makes_no_sense() -> None:
 
 def test_records_of_the_plugin() -> None:
     parts = {part.name: part for part in fineseg_ensemblers()}
-    assert list(parts) == ["linear-interpolation", "linear-reweight"]
+    assert list(parts) == ["linear-interpolation", "linear-reweight", "soft-nms", "mask-nms"]
     for part in parts.values():
-        assert len(part.build(part.options(), SCORES[:1])([member(1)])) > 0
+        drawn = with_squares(member(1)) if part.name == "mask-nms" else member(1)
+        assert len(part.build(part.options(), SCORES[:1])([drawn])) > 0
 
 
 def test_the_plugin_imports_light() -> None:

@@ -1,0 +1,250 @@
+"""A sweep through Ray Tune: its schedulers stop poor trials; each trial runs one training through Ray Train.
+
+A trial is a process of Tune that takes no core: it builds the same trainer as a run does, with any number of workers,
+and hands its validations on. Only the trainers' workers take cores, and no more trials are let in than there is room
+for, so that trials and their workers do not wait for each other. Nothing is ever taken up from the state that Tune
+writes: what earlier commands did stands in the store.
+"""
+
+import math
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ |= {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a sweep at once, as it ends a run
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints its settings even when it is to be silent
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": str(7 * 86400),
+}
+
+from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.search import Searcher
+
+from fineseg.errors import FinesegError
+from fineseg.scheduling.board import watched
+from fineseg.scheduling.orders import State, StopRule, TrialOrder, Trials
+from fineseg.scheduling.session import resources
+from fineseg.scheduling.training import plan_side_by_side, train_one
+from fineseg.store import CURVE, read_json, read_rows, write_json
+
+FAULT = "fault.json"
+"""In a training's entry, from a trial to the driver: what went wrong."""
+TRAINED = "trained"
+"""In a trial's last result: its weights stand."""
+REDUCTION = 3
+"""ASHA lets one in so many trials go on at each rung."""
+MANY = 100_000
+"""More epochs than a training has, more trials than a sweep."""
+
+
+def run_trials(
+    trials: Trials,
+    rule: StopRule,
+    deadline: float | None,
+    folder: Path,
+    show: Callable[[str, State], None],
+) -> None:
+    """Run trials until there are none left, or `deadline` [s, as time.time()] has come.
+
+    After it no trial starts, and those that run stop at their next report. Tune keeps its state in `folder` meanwhile.
+    """
+    feed = _Feed(trials, deadline)
+    if feed.first is None:
+        return
+    cpus, gpus = resources()
+    feed.room, cores = plan_side_by_side([feed.first.training] * max(cpus, gpus), cpus, gpus)
+    shutil.rmtree(folder, ignore_errors=True)
+    with watched(show) as board:
+        trainable = tune.with_parameters(run_trial, board=board, cpus=cores[0], gpu=gpus > 0)
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, {"memory": 1}),  # a byte stands for nothing, which Tune does not allow
+            tune_config=tune.TuneConfig(
+                search_alg=feed,
+                scheduler=stopping(rule, trials.histories()),
+                num_samples=MANY,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name=folder.name,
+                storage_path=str(folder.parent),
+                stop=_OutOfTime(deadline),
+                callbacks=[_Ends(feed)],
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    shutil.rmtree(folder, ignore_errors=True)
+    if feed.failure is not None:
+        raise feed.failure
+
+
+# ----------------------------------------------------------------- in the driver
+
+
+class _Feed(Searcher):
+    """Hands Tune the next trial whenever there is room for one."""
+
+    def __init__(self, trials: Trials, deadline: float | None) -> None:
+        super().__init__()
+        self.trials = trials
+        self.deadline = deadline
+        self.first = trials.next()
+        self.room = 1
+        self.live: dict[str, TrialOrder] = {}
+        self.failure: Exception | None = None
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return the config of a trial, None while there is no room, or that there are no more."""
+        if len(self.live) >= self.room:
+            return None
+        if self.failure is not None or (self.deadline is not None and time.time() >= self.deadline):
+            return Searcher.FINISHED
+        order, self.first = self.first or self.trials.next(), None
+        if order is None:
+            return Searcher.FINISHED
+        self.live[trial_id] = order
+        return {"order": order}
+
+    def ended(self, trial_id: str, result: Mapping[str, Any], death: str) -> None:
+        """Tell whose trial it is how it ended."""
+        order = self.live.pop(trial_id, None)
+        if order is None:
+            return
+        note = Path(order.training.folder) / FAULT
+        try:
+            if result.get(TRAINED):
+                self.trials.trained(order.number)
+            elif note.exists():
+                self.trials.broke_off(order.number, **read_json(note))
+            elif death:
+                self.trials.broke_off(order.number, None, death)
+            elif self.deadline is not None and time.time() >= self.deadline:
+                self.trials.broke_off(order.number, None, "")
+            else:
+                self.trials.stopped(order.number)
+        except Exception as error:  # Tune would only log it
+            self.failure = self.failure or error
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """Leave it to `_Ends`, which is told more."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write nothing: what a sweep knows stands in the store."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read nothing."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune writes what it was given into its state
+
+    def __deepcopy__(self, memo: Any) -> "_Feed":
+        return self
+
+
+class _Ends(TrialProgressCallback):  # type: ignore[misc]
+    """Hears from Tune how trials end, in place of the callback that would print it."""
+
+    def __init__(self, feed: _Feed) -> None:
+        self.feed = feed
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        """Say nothing: the board shows what goes on."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial came to its end, or was stopped."""
+        self.feed.ended(trial.trial_id, trial.last_result or {}, "")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's process died."""
+        self.feed.ended(trial.trial_id, {}, trial.get_error() or "its process died")
+
+
+@dataclass
+class _OutOfTime(tune.Stopper):  # type: ignore[misc]
+    """Stops whatever reports after the deadline."""
+
+    deadline: float | None
+
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        return self.deadline is not None and time.time() >= self.deadline and not result.get(TRAINED)
+
+    def stop_all(self) -> bool:
+        """Let trials come to a report first: it is where they can be taken up again."""
+        return False
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """Stands for a trial of an earlier command."""
+
+    trial_id: str
+
+
+def stopping(rule: StopRule, histories: Sequence[Sequence[Mapping[str, Any]]]) -> TrialScheduler:
+    """Return Tune's scheduler for a rule, told of what earlier commands' trials reported.
+
+    It counts epochs. A trial's last report comes when its weights stand, so a rule that stops it there stops nothing.
+    """
+    common = {"time_attr": "epoch", "metric": rule.metric, "mode": "max", "grace_period": rule.grace}
+    if rule.name == "asha":
+        scheduler: TrialScheduler = ASHAScheduler(**common, max_t=MANY, reduction_factor=REDUCTION)
+    elif rule.name == "median":
+        scheduler = MedianStoppingRule(**common, min_samples_required=3, min_time_slice=math.inf)
+    else:
+        return FIFOScheduler()
+    for number, history in enumerate(histories):
+        trial = _Ended(f"ended-{number}")
+        scheduler.on_trial_add(None, trial)
+        for row in history:
+            scheduler.on_trial_result(None, trial, dict(row))
+    return scheduler
+
+
+# ------------------------------------------------------------ in a trial's process
+
+
+def run_trial(config: dict[str, Any], board: Any, cpus: int, gpu: bool) -> None:
+    """Run one trial: report what its training has validated before, train, and report the end."""
+    order: TrialOrder = config["order"]
+    folder = Path(order.training.folder)
+    (folder / FAULT).unlink(missing_ok=True)
+    try:
+        for row in order.history:
+            tune.report(dict(row))
+        done = max((row["epoch"] for row in order.history), default=0)
+        handover = _Handover(order.metric, done, order.epochs)
+        train_one(order.training, board, cpus, gpu, callbacks=[handover])
+        rows = [row for row in read_rows(folder / CURVE) if order.metric in row]
+        if not rows:
+            raise FinesegError(f"the validations give no {order.metric}: there are no true objects to score against")
+        tune.report({**rows[-1], TRAINED: True})
+    except FinesegError as error:
+        write_json(folder / FAULT, {"fault": str(error), "trace": ""})
+    except Exception:
+        write_json(folder / FAULT, {"fault": None, "trace": traceback.format_exc()})
+
+
+class _Handover(TuneReportCallback):  # type: ignore[misc]
+    """Hands a training's new validations on to Tune, but for the last epoch's: the weights do not stand yet."""
+
+    def __init__(self, metric: str, done: int, epochs: int) -> None:
+        super().__init__()
+        self.metric = metric
+        self.done = done
+        self.epochs = epochs
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Hear of a report of all workers; the first worker's counts."""
+        if self.done < metrics[0]["epoch"] < self.epochs and self.metric in metrics[0]:
+            super().after_report(run_context, metrics, None)

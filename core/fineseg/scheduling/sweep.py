@@ -6,6 +6,7 @@ for, so that trials and their workers do not wait for each other. Nothing is eve
 writes: what earlier commands did stands in the store.
 """
 
+import logging
 import math
 import os
 import shutil
@@ -64,6 +65,7 @@ def run_trials(
     cpus, gpus = resources()
     feed.room, cores = plan_side_by_side([feed.first.training] * max(cpus, gpus), cpus, gpus)
     shutil.rmtree(folder, ignore_errors=True)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # how trials end is told by us
     with watched(show) as board:
         trainable = tune.with_parameters(run_trial, board=board, cpus=cores[0], gpu=gpus > 0)
         tuner = tune.Tuner(
@@ -72,7 +74,6 @@ def run_trials(
                 search_alg=feed,
                 scheduler=stopping(rule, trials.histories()),
                 num_samples=MANY,
-                reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
             run_config=tune.RunConfig(

@@ -67,7 +67,7 @@ class MaskRCNNPredictor:
 
     def _mask_logits(self, features: Features, rois: Tensor, labels: Tensor) -> Tensor:
         logits: Tensor = self.detector.roi_head._mask_forward(features, rois)["mask_preds"]
-        return _own_class(logits, labels)
+        return logits[torch.arange(len(labels), device=labels.device), labels]
 
 
 class PointRendPredictor(MaskRCNNPredictor):
@@ -80,7 +80,3 @@ class PointRendPredictor(MaskRCNNPredictor):
         every, every_label = torch.cat(boxes), torch.cat(labels)
         images = torch.repeat_interleave(torch.tensor(counts, device=every.device))
         return list(head.own_masks(features, every, images, every_label).sigmoid_().split(counts))
-
-
-def _own_class(logits: Tensor, labels: Tensor) -> Tensor:
-    return logits[torch.arange(len(labels), device=labels.device), labels]

@@ -154,8 +154,7 @@ def _write_report(loaded: Loaded, context: Context, record: dict[str, Any], out:
 def _say_result(
     console: Console, trials: Sweep, best: Trial | None, written: list[Path], seconds: float, next_run: str
 ) -> None:
-    left = trials.samples - trials.ended()
-    if left:
+    if left := trials.left():
         console.say(f"{left} of {trials.samples} trials are left; the same command goes on with them")
     names = f"{', '.join(map(str, written[:-1]))} and {written[-1]}"
     if best is None:

@@ -1,4 +1,4 @@
-"""The 3D-FUTURE competition on files in its own format: both tracks, each one command, and each zip passes the check."""
+"""3D-FUTURE on files in its own format: both tracks, one command each, and each zip passes the check."""
 
 import json
 import subprocess

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from fineseg.profile.layers import quoted
 from fineseg.profile.schema import PartChoice
 
 SHOWN = 60
@@ -62,12 +63,7 @@ def faults_of(error: ValidationError, prefix: Sequence[str], model: type[BaseMod
             unions.setdefault(union, {}).setdefault(branch, []).append((where, fault))
     for union, branches in unions.items():
         lines += _union_lines(union, list(branches.values()), model)
-    return [f"{'.'.join([*prefix, *quoted(where)]) or 'the profile'}: {text}" for where, text in lines]
-
-
-def quoted(names: Iterable[str]) -> list[str]:
-    """Return the names of a path as TOML writes them: one that has dots itself stands in quotes."""
-    return [f'"{name}"' if "." in name else name for name in names]
+    return [f"{'.'.join([*prefix, *map(quoted, where)]) or 'the profile'}: {text}" for where, text in lines]
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

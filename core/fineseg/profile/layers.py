@@ -1,10 +1,14 @@
 """Merging tables: later layers win key by key, arrays and chosen parts are replaced whole."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 Raw = Mapping[str, Any]
+
+NAME = re.compile(r'(?:^|\.)("[^"]*"|[^.]*)')
+"""A name in a dotted key."""
 
 PART_KEYS = frozenset({"backbone", "neck", "head", "dataset", "merge_views", "ensembler", "format"})
 """Keys whose value chooses a part: a bare name there stands for a table with that `name` alone."""
@@ -72,7 +76,7 @@ def setters(layers: list[Layer], key: str) -> list[tuple[str, Any]]:
 def at(tables: Any, key: str) -> Any:
     """Return what stands at a dotted key, or `MISSING`."""
     value = tables
-    names = key.split(".")
+    names = names_in(key)
     for number, name in enumerate(names):
         if isinstance(value, str) and number and names[number - 1] in PART_KEYS:
             value = {"name": value}
@@ -80,10 +84,20 @@ def at(tables: Any, key: str) -> Any:
     return value
 
 
+def names_in(key: str) -> list[str]:
+    """Return the names that a dotted key is made of; one in quotes may have dots itself."""
+    return [name[1:-1] if name.startswith('"') else name for name in NAME.findall(key)]
+
+
+def quoted(name: str) -> str:
+    """Return a name as a dotted key holds it: in quotes where it has dots itself."""
+    return f'"{name}"' if "." in name else name
+
+
 def leaves(tables: Raw, prefix: str = "") -> Iterator[str]:
     """Yield the dotted path of every value that is not a table."""
     for key, value in tables.items():
-        path = f"{prefix}{key}"
+        path = f"{prefix}{quoted(key)}"
         if isinstance(value, Mapping) and value:
             yield from leaves(value, f"{path}.")
         else:

@@ -13,7 +13,7 @@ from fineseg.catalog import Catalog
 from fineseg.errors import FinesegError
 from fineseg.profile.check import check_tables, complete
 from fineseg.profile.faults import suggest, written
-from fineseg.profile.layers import MISSING, Layer, at, leaves, merge_layers, setters
+from fineseg.profile.layers import MISSING, Layer, at, leaves, merge_layers, names_in, setters
 from fineseg.profile.schema import Profile
 from fineseg.profile.space import as_tables
 from fineseg.profile.sweep import check_sweep
@@ -153,7 +153,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _parse_setting(setting: str) -> dict[str, Any]:
     """Turn `a.b=value` into nested tables; the value is TOML, and a bare word is a string."""
     key, equals, text = setting.partition("=")
-    names = key.strip().split(".")
+    names = names_in(key.strip())
     if not equals or not all(names):
         raise FinesegError(f"--set {setting}: must be KEY=VALUE with a dotted key, such as train.lr=0.01")
     try:

@@ -13,7 +13,7 @@ def overlay_text(settings: Mapping[str, Any], comments: Sequence[str] = ()) -> s
 
     Values are what a profile can hold: strings, numbers, booleans, arrays and tables.
     """
-    lines = [f"# {' '.join(comment.split())}" for comment in comments]
+    lines = [f"# {''.join(letter if letter.isprintable() else ' ' for letter in comment)}" for comment in comments]
     lines += [f"{'.'.join(map(_key, key.split('.')))} = {toml_value(value)}" for key, value in settings.items()]
     return "".join(f"{line}\n" for line in lines)
 

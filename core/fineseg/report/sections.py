@@ -195,7 +195,7 @@ def what_ran(data: ReportData) -> str | None:
         stages=[(name, duration(seconds), seconds) for name, seconds in manifest.get("seconds", {}).items()],
         trainings=manifest.get("trainings", {}),
         work=_work_words(manifest.get("work", {})),
-        full=shlex.join(["fineseg", "run", data.profile]) if "--demo" in command.split() else None,
+        full=shlex.join([*command.split()[:2], data.profile]) if "--demo" in command.split() else None,
     )
 
 

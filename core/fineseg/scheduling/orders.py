@@ -57,6 +57,9 @@ class StopRule:
 class Trials(Protocol):
     """Where a sweep's trials come from, and who is told how they end; called in the driver alone."""
 
+    def left(self) -> int:
+        """Return how many trials have not ended."""
+
     def histories(self) -> list[tuple[Mapping[str, Any], ...]]:
         """Return the validations of every trial that earlier commands ended: the rule goes by them too."""
 

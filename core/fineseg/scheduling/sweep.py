@@ -44,6 +44,8 @@ TRAINED = "trained"
 """In a trial's last result: its weights stand."""
 REDUCTION = 3
 """ASHA lets one in so many trials go on at each rung."""
+OTHERS = 3
+"""The median of fewer trials stops nobody."""
 MANY = 100_000
 """More epochs than a training has, more trials than a sweep."""
 
@@ -63,7 +65,7 @@ def run_trials(
     if feed.first is None:
         return
     cpus, gpus = resources()
-    feed.room, cores = plan_side_by_side([feed.first.training] * max(cpus, gpus), cpus, gpus)
+    feed.room, cores = plan_side_by_side([feed.first.training] * trials.left(), cpus, gpus)
     shutil.rmtree(folder, ignore_errors=True)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # how trials end is told by us
     with watched(show) as board:
@@ -93,7 +95,7 @@ def run_trials(
 # ----------------------------------------------------------------- in the driver
 
 
-class _Feed(Searcher):
+class _Feed(Searcher):  # type: ignore[misc]
     """Hands Tune the next trial whenever there is room for one."""
 
     def __init__(self, trials: Trials, deadline: float | None) -> None:
@@ -198,18 +200,21 @@ def stopping(rule: StopRule, histories: Sequence[Sequence[Mapping[str, Any]]]) -
     It counts epochs. A trial's last report comes when its weights stand, so a rule that stops it there stops nothing.
     """
     common = {"time_attr": "epoch", "metric": rule.metric, "mode": "max", "grace_period": rule.grace}
+    ended = [(_Ended(f"ended-{number}"), history) for number, history in enumerate(histories)]
     if rule.name == "asha":
-        scheduler: TrialScheduler = ASHAScheduler(**common, max_t=MANY, reduction_factor=REDUCTION)
-    elif rule.name == "median":
-        scheduler = MedianStoppingRule(**common, min_samples_required=3, min_time_slice=math.inf)
-    else:
-        return FIFOScheduler()
-    for number, history in enumerate(histories):
-        trial = _Ended(f"ended-{number}")
-        scheduler.on_trial_add(None, trial)
-        for row in history:
-            scheduler.on_trial_result(None, trial, dict(row))
-    return scheduler
+        asha = ASHAScheduler(**common, max_t=MANY, reduction_factor=REDUCTION)
+        for trial, history in ended:
+            asha.on_trial_add(None, trial)
+            for row in history:
+                asha.on_trial_result(None, trial, dict(row))
+        return asha
+    if rule.name == "median":
+        median = MedianStoppingRule(**common, min_samples_required=OTHERS, min_time_slice=math.inf)
+        for trial, history in ended:
+            for row in history:
+                median.on_trial_complete(None, trial, dict(row))  # takes the row in and judges nobody
+        return median
+    return FIFOScheduler()
 
 
 # ------------------------------------------------------------ in a trial's process

@@ -36,7 +36,9 @@ class AdaptiveSearch:
             self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return None
 
-    def tell(self, number: int, point: Point, values: Mapping[int, float], score: float | None, stopped: bool) -> None:
+    def tell(
+        self, number: int, point: Point, values: Mapping[int, float], score: float | None, *, stopped: bool
+    ) -> None:
         """Say how a trial ended: its values over epochs, and its score, or None where it failed."""
         state = optuna.trial.TrialState.PRUNED if stopped else optuna.trial.TrialState.COMPLETE
         state = optuna.trial.TrialState.FAIL if score is None else state

@@ -16,7 +16,7 @@ from fineseg.console import Task
 from fineseg.errors import FinesegError, ProfileError
 from fineseg.profile.check import check_tables
 from fineseg.profile.layers import merge
-from fineseg.profile.schema import Profile, SweepTable
+from fineseg.profile.schema import Profile, SweepTable, TrainTable
 from fineseg.profile.space import Point, grid, in_words, random_points
 from fineseg.profile.sweep import fixed_settings, model_of, trial_tables
 from fineseg.runs import training_key
@@ -87,7 +87,7 @@ class Sweep:
         elif self.table.search == "random":
             points = random_points(space, count, self.table.seed)
         else:
-            points = grid(space)[:samples]
+            points = grid(space)
         faults = []
         for point in points:
             try:
@@ -176,7 +176,7 @@ class Sweep:
         finished = [trial for trial in self.trials if trial.status == "finished" and trial.history]
         return max(finished, key=lambda trial: self.score(trial) or 0.0, default=None)
 
-    def _train(self, trial: Trial) -> Any:
+    def _train(self, trial: Trial) -> TrainTable:
         return trial.profile.train_of(self.model)
 
     # ------------------------------------------------------- for the scheduler
@@ -190,6 +190,10 @@ class Sweep:
     def complete(self) -> bool:
         """Whether there is nothing left to run."""
         return not self.waiting and len(self.trials) >= self.samples
+
+    def left(self) -> int:
+        """Return how many trials have not ended."""
+        return self.samples - self.ended()
 
     def histories(self) -> list[tuple[Mapping[str, Any], ...]]:
         """Return the validations of trials that had ended before this command."""
@@ -213,11 +217,16 @@ class Sweep:
     def _ask(self) -> Trial | None:
         """Return a trial that the adaptive search suggests, or None when there are enough or no others."""
         while self.search is not None and len(self.trials) < self.samples:
-            point = self.search.ask(len(self.trials) + 1, [trial.point for trial in self.trials])
+            number = len(self.trials) + 1
+            point = self.search.ask(number, [trial.point for trial in self.trials])
             if point is None:
                 break
-            trial = self._add(point)
+            try:
+                trial = self._add(point)
+            except ProfileError:  # a combination that cannot be, of values each of which can
+                trial = None
             if trial is None:
+                self.search.tell(number, point, {}, None, stopped=False)
                 self.samples -= 1
                 continue
             self._take_up()
@@ -281,12 +290,17 @@ class Sweep:
         if status in ENDED:
             self._note(trial)
             self._tell(trial)
+        self.show_overall()
+
+    def show_overall(self) -> None:
+        """Show how many trials have ended."""
         if self.overall is not None:
-            self.overall.update(self.ended())
+            self.overall.note = f"{self.ended()} of {self.samples} trials"
 
     def let_go(self, *error: Any) -> None:
-        """Let go of the trials that still run."""
-        for stack in self.open.values():
+        """Let go of the trials that were started and have not ended."""
+        for number, stack in self.open.items():
+            self.trials[number - 1].status = "unfinished"
             stack.__exit__(*error)
         self.open.clear()
 
@@ -303,7 +317,7 @@ class Sweep:
         if self.search is not None:
             values = {row["epoch"]: row[self.table.metric] for row in trial.history}
             score = None if trial.status == "failed" else self.score(trial)
-            self.search.tell(trial.number, trial.point, values, score, trial.status == "stopped")
+            self.search.tell(trial.number, trial.point, values, score, stopped=trial.status == "stopped")
 
 
 def run_sweep(sweep: Sweep, deadline: float | None) -> None:
@@ -316,8 +330,8 @@ def run_sweep(sweep: Sweep, deadline: float | None) -> None:
         with ExitStack() as stack:
             stack.enter_context(store.writing("sweep", sweep.folder.name))
             stack.push(sweep.let_go)
-            sweep.overall = stack.enter_context(context.console.task("sweep", sweep.samples, "trials"))
-            sweep.overall.update(sweep.ended())
+            sweep.overall = stack.enter_context(context.console.task("sweep"))
+            sweep.show_overall()
             context.scheduler.sweep(sweep, sweep.rule, deadline, sweep.folder / RAY_FOLDERS, sweep.show)
     if not any(trial.history for trial in sweep.trials):
         _raise_faults(sweep.trials)

@@ -1,11 +1,12 @@
 """Bilinear sampling of feature maps at points of boxes, as sums of rows of a table.
 
-Conventions are those of `grid_sample(align_corners=False)` with zero padding: pixel i of a map of stride s has its centre
-at (i + 0.5) * s image pixels, and the map is zero from one pixel beyond its border on.
+Conventions are those of `grid_sample(align_corners=False)` with zero padding: pixel i of a map of stride s has its
+centre at (i + 0.5) * s image pixels, and the map is zero from one pixel beyond its border on.
 
-Sampling and linear maps commute, so a linear map of sampled vectors is applied to the feature maps before. Coarser levels
-are then added up on one lattice: a bilinear map is bilinear on every refinement of its own cells, and the pixel centres
-of strides that double lie on multiples of half the finest. A vector of their sum takes four rows, not four a level.
+Sampling and linear maps commute, so a linear map of sampled vectors is applied to the feature maps before. Coarser
+levels are then added up on one lattice: a bilinear map is bilinear on every refinement of its own cells, and the pixel
+centres of strides that double lie on multiples of half the finest. A vector of their sum takes four rows, not four a
+level.
 
 Letters: B images, C channels, H and W height and width of a map, L levels, T lattices, R boxes, S positions along an
 axis of a box, N rows of the table, D outputs.
@@ -136,10 +137,10 @@ def project(
 ) -> tuple[list[Tensor], tuple[Lattice, ...]]:
     """Apply a linear map [D, L * C] of concatenated levels to the levels, as far as boxes reach.
 
-    levels: maps [B, C, H, W], finest first. Returns the rows [N, D] of each lattice and the lattices of the concatenated
-    rows. What is sampled from all lattices adds up to the linear map of the levels sampled and concatenated.
+    levels: maps [B, C, H, W], finest first. Returns the rows [N, D] of each lattice, and the lattices of these rows
+    concatenated. What is sampled from all lattices adds up to the linear map of the levels sampled and concatenated.
     """
-    weights = weight.split([level.shape[1] for level in levels], dim=1)
+    weights = weight.split_with_sizes([level.shape[1] for level in levels], dim=1)
     parts = [_Level(*each) for each in zip(levels, strides, weights, strict=True)]
     tables: list[Tensor] = []
     lattices: list[Lattice] = []
@@ -234,7 +235,7 @@ def _mapped(level: Tensor, weight: Tensor | None) -> Tensor:
     if weight is None:
         return level.permute(0, 2, 3, 1).contiguous()
     rows = torch.matmul(level.flatten(2).transpose(1, 2), weight.t())
-    return rows.unflatten(1, level.shape[2:])
+    return rows.view(len(level), *level.shape[2:], len(weight))
 
 
 def _denser(rows: Tensor, times: int) -> Tensor:

@@ -11,8 +11,6 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor, nn
 
-from fineseg_pointrend.roi_head import LeanPointRendRoIHead
-
 Features = Sequence[Tensor]
 Sizes = Sequence[tuple[int, int]]
 
@@ -21,8 +19,8 @@ class MaskRCNNPredictor:
     """Prediction steps of a built mmdet two-stage detector."""
 
     def __init__(self, detector: nn.Module) -> None:
-        self.detector = detector
-        settings: Any = detector.rpn_head.test_cfg
+        self.detector: Any = detector
+        settings: Any = self.detector.rpn_head.test_cfg
         self.max_proposals: int = settings.max_per_img
         self.proposal_iou: float = settings.nms.iou_threshold
 
@@ -75,8 +73,8 @@ class PointRendPredictor(MaskRCNNPredictor):
 
     def masks(self, features: Features, boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
         """Return per image the probabilities [N, S, S] of each detection's own class."""
-        head: LeanPointRendRoIHead = self.detector.roi_head
         counts = [len(each) for each in boxes]
         every, every_label = torch.cat(boxes), torch.cat(labels)
         images = torch.repeat_interleave(torch.tensor(counts, device=every.device))
-        return list(head.own_masks(features, every, images, every_label).sigmoid_().split(counts))
+        logits: Tensor = self.detector.roi_head.own_masks(features, every, images, every_label)
+        return list(logits.sigmoid_().split_with_sizes(counts))

@@ -3,8 +3,8 @@
 The result is that of evaluating the point head on every point's concatenated features, for less work:
 
 * Of a RoI only one class is ever read, so one plane is kept and one row of the last layer applied.
-* Bilinear sampling and linear maps commute, so the first layer is applied to the feature maps, and every layer's share of
-  the coarse logits to the coarse map. What a point needs is then a sum of a few rows of a table.
+* Bilinear sampling and linear maps commute, so the first layer is applied to the feature maps, and every layer's share
+  of the coarse logits to the coarse map. What a point needs is then a sum of a few rows of a table.
 
 Letters: B images, R RoIs, P points of a RoI, C channels of a feature map, L levels, K classes, D width of the point
 head, G side of the coarse mask, S side of a finer one, T lattices of the feature maps.
@@ -12,6 +12,7 @@ head, G side of the coarse mask, S side of a finer one, T lattices of the featur
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,10 +32,18 @@ from fineseg_pointrend.lattice import (
     tabulate,
 )
 
-GROUP = {"cpu": 8, "cuda": 128}
-"""RoIs that are refined together; on a CPU their planes should stay in the cache."""
-CHUNK = {"cpu": 8192, "cuda": 1 << 18}
-"""Points that go through the point head together, for the same reason."""
+
+class _Batch(NamedTuple):
+    """RoIs whose planes are refined together, and points that go through the point head together."""
+
+    rois: int
+    points: int
+
+
+ON_CPU = _Batch(8, 1 << 13)
+"""What stays in the caches."""
+ON_GPU = _Batch(128, 1 << 17)
+"""What keeps a GPU busy and its memory free."""
 
 
 def sample_grid(
@@ -56,7 +65,7 @@ def sample_grid(
     images = images.int()
     if weight is not None and nodes_of(levels, strides, reach) < len(boxes) * side * side * len(levels):
         maps, lattices = project(levels, strides, weight, reach)
-        found = _sample_cells(torch.cat(maps), lattices, boxes, images, centres)
+        found = _sample_cells(torch.cat(maps) if len(maps) > 1 else maps[0], lattices, boxes, images, centres)
         found = found if bias is None else found + bias
     else:
         tables, alone = tabulate(levels, strides, reach)
@@ -73,7 +82,8 @@ def _sample_cells(
 ) -> Tensor:
     x, y = box_axes(boxes, images, (centres, centres), lattices)
     index, weight = corners(x[:, None], y[:, :, None])
-    return embedding_bag(index.flatten(0, -2), rows, mode="sum", per_sample_weights=weight.flatten(0, -2).to(rows.dtype))
+    index, weight = index.flatten(0, -2), weight.flatten(0, -2).to(rows.dtype)
+    return embedding_bag(index, rows, mode="sum", per_sample_weights=weight)
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ class PointLayer:
 
 @dataclass(frozen=True)
 class PointHead:
-    """The point head: `hidden` layers with ReLU, the first on L * C fine features; `logits` has a row for each class."""
+    """The point head: `hidden` layers with ReLU, the first on L * C fine features; `logits` has a row a class."""
 
     hidden: tuple[PointLayer, ...]
     logits: PointLayer
@@ -124,7 +134,7 @@ class PointField:
         return join([across, coarse_x]), join([down, coarse_y])
 
     def logits(self, index: Tensor, weight: Tensor, own_row: Tensor) -> Tensor:
-        """Return logits [r, P] of points whose corners are `index` and `weight` [r, P, 4 T + 4], r RoIs of `own_row`."""
+        """Return logits [r, P] at the corners `index` with `weight` [r, P, 4 T + 4], of r RoIs with their `own_row`."""
         rois, count = index.shape[:2]
         index, weight = index.flatten(0, 1), weight.flatten(0, 1).to(self.rows.dtype)
         coarse_index, coarse_weight = index[:, -4:] - self.ring_start, weight[:, -4:].contiguous()
@@ -152,9 +162,7 @@ def point_field(
     inputs = ringed.transpose(1, 2)
     cells = inputs.flatten(0, 1)
     shares = [torch.addmm(layer.bias, cells, layer.coarse.t()) for layer in head.hidden]
-    own_share = torch.baddbmm(
-        head.logits.bias[labels][:, None, None], inputs, head.logits.coarse[labels][:, :, None]
-    )
+    own_share = torch.baddbmm(head.logits.bias[labels][:, None, None], inputs, head.logits.coarse[labels][:, :, None])
     maps, lattices = project(levels, strides, head.hidden[0].own, reach_of(boxes))
     return PointField(
         boxes=boxes,
@@ -186,10 +194,12 @@ def refine(
 
     levels: feature maps [B, C, H, W], finest first, whose pixels are `strides` image pixels wide; boxes [R, 4] in image
     pixels, which they may leave (features are zero there), images [R] their numbers, labels [R]; coarse logits
-    [R, K, G, G]. Every step doubles the mask and evaluates the head at the `points` most uncertain of its pixels; a step
-    before the last is left to interpolation where the next evaluates every pixel. All floats but boxes of one type.
+    [R, K, G, G]. Every step doubles the mask and evaluates the head at the `points` most uncertain of its pixels; a
+    step before the last is left to interpolation where the next evaluates every pixel. All floats but boxes of one
+    type.
     """
-    grid, device = coarse.shape[-1], coarse.device.type
+    grid = coarse.shape[-1]
+    batch = ON_CPU if coarse.device.type == "cpu" else ON_GPU
     precise = torch.promote_types(coarse.dtype, torch.float32)
     refined = coarse.new_empty(len(boxes), grid << steps, grid << steps, dtype=precise)
     if not len(boxes):
@@ -199,15 +209,15 @@ def refine(
     sides = [side for side in sides if points < 4 * side * side or side == sides[-1]]
     field = point_field(levels, strides, boxes, images, labels, coarse, head)
     axes = {side: field.axes(*[cell_centres(side, boxes)] * 2) for side in sides}
-    for start in range(0, len(boxes), GROUP[device]):
-        group = slice(start, start + GROUP[device])
+    for start in range(0, len(boxes), batch.rois):
+        group = slice(start, start + batch.rois)
         plane = own[group]
         for step in range(1, steps + 1):
             plane = interpolate(plane[:, None], scale_factor=2, mode="bilinear", align_corners=False)[:, 0]
             side = grid << step
             if side in axes:
                 x, y = (axis[group] for axis in axes[side])
-                _refine_plane(plane, field, x, y, field.own_row[group], points, CHUNK[device])
+                _refine_plane(plane, field, x, y, field.own_row[group], points, batch.points)
         refined[group] = plane
     return refined
 

@@ -10,7 +10,7 @@ import torch
 from mmcv.ops import roi_align
 from mmdet.models.roi_heads import PointRendRoIHead
 from mmdet.models.utils import get_uncertain_point_coords_with_randomness
-from torch import Tensor, nn
+from torch import Tensor
 
 from fineseg_pointrend.lattice import corners, neighbours
 from fineseg_pointrend.render import PointHead, PointLayer, point_field, refine, sample_grid
@@ -22,8 +22,8 @@ MASK_PIXELS = 1 << 24
 class LeanPointRendRoIHead(PointRendRoIHead):  # type: ignore[misc]
     """mmdet's head in configuration and weights.
 
-    Training differs from mmdet's in that points see the feature maps after the first layer (`render`), that only the true
-    class's logits are computed, and that true masks are sampled where they lie, not copied for every RoI.
+    Training differs from mmdet's in that points see the feature maps after the first layer (`render`), that only the
+    true class's logits are computed, and that true masks are sampled where they lie, not copied for every RoI.
     """
 
     def coarse_logits(self, levels: Sequence[Tensor], boxes: Tensor, images: Tensor) -> Tensor:
@@ -50,9 +50,11 @@ class LeanPointRendRoIHead(PointRendRoIHead):  # type: ignore[misc]
     def point_weights(self) -> PointHead:
         """Return the point head's weights as `render` takes them."""
         head = self.point_head
-        return PointHead(
-            tuple(_layer(module.conv, head.num_classes) for module in head.fcs), _layer(head.fc_logits, head.num_classes)
+        *hidden, logits = (
+            _layer(conv.weight, conv.bias, head.num_classes)
+            for conv in [*(module.conv for module in head.fcs), head.fc_logits]
         )
+        return PointHead(tuple(hidden), logits)
 
     def own_masks(self, x: Sequence[Tensor], boxes: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """Return refined logits [R, S, S] of the class `labels` [R] of boxes [R, 4] of images [R]; R may be 0."""
@@ -60,6 +62,7 @@ class LeanPointRendRoIHead(PointRendRoIHead):  # type: ignore[misc]
         if not len(boxes):
             side = self.mask_head.output_size[0] << steps
             return boxes.new_zeros(0, side, side)
+        boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
         levels, strides = x[: self.mask_roi_extractor.num_inputs], self.mask_roi_extractor.featmap_strides
         coarse = self.coarse_logits(x, boxes, images)
         head = self.point_weights()
@@ -84,10 +87,9 @@ class LeanPointRendRoIHead(PointRendRoIHead):  # type: ignore[misc]
         assigned = [result.pos_assigned_gt_inds for result in sampling_results]
 
         coarse = self.coarse_logits(x, boxes, images)
-        targets = [
-            coarse_targets(*each, coarse.shape[-1]) for each in zip(masks, boxes.split(counts), assigned, strict=True)
-        ]
-        loss_mask = self.mask_head.loss_mask(coarse, torch.cat(targets), labels)
+        truth = zip(masks, boxes.split_with_sizes(counts), assigned, strict=True)
+        binary = torch.cat([coarse_targets(*each, coarse.shape[-1]) for each in truth])
+        loss_mask = self.mask_head.loss_mask(coarse, binary, labels)
 
         own = coarse.detach()[torch.arange(len(labels), device=labels.device), labels][:, None]
         cfg = self.train_cfg
@@ -95,10 +97,9 @@ class LeanPointRendRoIHead(PointRendRoIHead):  # type: ignore[misc]
             own, labels, cfg.num_points, cfg.oversample_ratio, cfg.importance_sample_ratio
         )
         logits = self._point_logits(x, boxes, images, labels, coarse, points)
-        soft = [
-            point_targets(*each) for each in zip(masks, boxes.split(counts), assigned, points.split(counts), strict=True)
-        ]
-        loss_point = self.point_head.loss_point(logits[:, None], torch.cat(soft), torch.zeros_like(labels))
+        here = zip(masks, boxes.split_with_sizes(counts), assigned, points.split_with_sizes(counts), strict=True)
+        soft = torch.cat([point_targets(*each) for each in here])
+        loss_point = self.point_head.loss_point(logits[:, None], soft, torch.zeros_like(labels))
         return {"loss_mask": {"loss_mask": loss_mask, "loss_point": loss_point}, "mask_preds": coarse}
 
     def _point_logits(
@@ -111,10 +112,10 @@ class LeanPointRendRoIHead(PointRendRoIHead):  # type: ignore[misc]
         return field.logits(index, weight, field.own_row)
 
 
-def _layer(conv: nn.Module, num_classes: int) -> PointLayer:
-    weight = conv.weight.flatten(1)
-    own, coarse = weight.split([weight.shape[1] - num_classes, num_classes], dim=1)
-    return PointLayer(own, coarse, conv.bias)
+def _layer(weight: Tensor, bias: Tensor, num_classes: int) -> PointLayer:
+    """Take a convolution's weight [D, I + K, 1] apart."""
+    own, coarse = weight[:, :, 0].split_with_sizes([weight.shape[1] - num_classes, num_classes], dim=1)
+    return PointLayer(own, coarse, bias)
 
 
 def point_targets(masks: Tensor, boxes: Tensor, assigned: Tensor, points: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ def point_targets(masks: Tensor, boxes: Tensor, assigned: Tensor, points: Tensor
     left, top, right, bottom = boxes[:, :, None].unbind(1)
     x = points[..., 0] * (right - left) + left - 0.5
     y = points[..., 1] * (bottom - top) + top - 0.5
-    start = assigned.int()[:, None, None] * (height * width)
+    start = assigned[:, None, None] * (height * width)
     index, weight = corners(neighbours(x, width), neighbours(y, height, width, start))
     return (masks.flatten()[index] * weight).sum(dim=-1)
 
@@ -136,6 +137,8 @@ def coarse_targets(masks: Tensor, boxes: Tensor, assigned: Tensor, side: int) ->
 
     masks [N, H, W] of one image in 0 or 1; `assigned` [R] is each box's mask.
     """
+    if not len(boxes):
+        return boxes.new_zeros(0, side, side)
     height, width = masks.shape[1:]
     limit = boxes.new_tensor([width, height, width, height])
     rois = torch.cat([assigned[:, None].to(boxes.dtype), boxes.clamp(min=0).minimum(limit)], dim=1)
@@ -152,5 +155,5 @@ def coarse_targets(masks: Tensor, boxes: Tensor, assigned: Tensor, side: int) ->
 
 
 def _cells(masks: Tensor, rois: Tensor, side: int) -> Tensor:
-    means = roi_align(masks[:, None].to(rois.dtype), rois, (side, side), 1.0, 0, "avg", True)
+    means: Tensor = roi_align(masks[:, None].to(rois.dtype), rois, (side, side), 1.0, 0, "avg", True)
     return (means[:, 0] >= 0.5).to(rois.dtype)

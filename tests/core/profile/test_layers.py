@@ -90,3 +90,10 @@ def test_at() -> None:
 
 def test_leaves() -> None:
     assert list(leaves({"a": {"b": 1, "c": {}}, "d": [1]})) == ["a.b", "a.c", "d"]
+
+
+def test_names_with_dots_stand_in_quotes() -> None:
+    tables = {"space": {"train.lr": {"choice": [1]}, "x": {"": 2}}}
+    assert list(leaves(tables)) == ['space."train.lr".choice', "space.x."]
+    assert [at(tables, key) for key in leaves(tables)] == [[1], 2]
+    assert at(tables, "space.train.lr") is MISSING

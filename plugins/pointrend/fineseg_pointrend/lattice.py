@@ -5,8 +5,7 @@ centre at (i + 0.5) * s image pixels, and the map is zero from one pixel beyond 
 
 Sampling and linear maps commute, so a linear map of sampled vectors is applied to the feature maps before. Coarser
 levels are then added up on one lattice: a bilinear map is bilinear on every refinement of its own cells, and the pixel
-centres of strides that double lie on multiples of half the finest. A vector of their sum takes four rows, not four a
-level.
+centres of strides that double lie on multiples of half the finest. A vector of their sum takes four rows.
 
 Letters: B images, C channels, H and W height and width of a map, L levels, T lattices, R boxes, S positions along an
 axis of a box, N rows of the table, D outputs.
@@ -37,13 +36,15 @@ class Lattice:
     step: float
     start: int = 0
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
 
 @dataclass(frozen=True)
 class Axis:
-    """The two nodes around positions along one axis of T lattices: `index` (int32) and `weight`, both [..., T, 2].
-
-    Indices of x and y add up to rows of the table.
-    """
+    """The two nodes around positions along one axis of T lattices: `index` (int32) and `weight`, both [..., T, 2]."""
 
     index: Tensor
     weight: Tensor
@@ -56,24 +57,27 @@ class Axis:
         return Axis(self.index.flatten(0, -3)[positions], self.weight.flatten(0, -3)[positions])
 
 
-def neighbours(position: Tensor, count: int, rows: int = 1, start: Tensor | int = 0) -> Axis:
-    """Return the nodes around positions [...], counted in nodes, on an axis of `count` nodes, `rows` rows apart."""
+def axes(x: Tensor, y: Tensor, sizes: Sequence[tuple[int, int]], start: Tensor) -> tuple[Axis, Axis]:
+    """Return the axes of positions x and y [..., T], in nodes, on lattices of (height, width) `sizes`.
+
+    The indices of both add up to rows of the table, where the lattices begin at `start` [..., T].
+    """
+    heights, widths = zip(*sizes, strict=True)
+    down = _neighbours(y, heights)
+    rows = down.index * start.new_tensor(widths)[:, None] + start[..., None]
+    return _neighbours(x, widths), Axis(rows, down.weight)
+
+
+def _neighbours(position: Tensor, counts: Sequence[int]) -> Axis:
     low = position.floor()
-    part = position - low
     node = torch.stack([low, low + 1], dim=-1)
-    inside = (node >= 0) & (node < count)
-    weight = torch.stack([1 - part, part], dim=-1) * inside
-    index = node.clamp(0, count - 1).int() * rows + start
-    return Axis(index[..., None, :], weight[..., None, :])
-
-
-def join(axes: Sequence[Axis]) -> Axis:
-    """Put lattices beside each other."""
-    return Axis(torch.cat([a.index for a in axes], dim=-2), torch.cat([a.weight for a in axes], dim=-2))
+    part = position - low
+    inside = node.clamp(min=0).minimum(position.new_tensor(counts)[:, None] - 1)
+    return Axis(inside.int(), torch.stack([1 - part, part], dim=-1) * (inside == node))
 
 
 def corners(x: Axis, y: Axis) -> tuple[Tensor, Tensor]:
-    """Return rows [..., 4 T] (int32) around points and their weights, from axes that broadcast."""
+    """Return the rows [..., 4 T] around points and their weights, from axes that broadcast."""
     index = y.index[..., :, None] + x.index[..., None, :]
     weight = y.weight[..., :, None] * x.weight[..., None, :]
     return index.flatten(-3), weight.flatten(-3)
@@ -84,24 +88,19 @@ def cell_centres(side: int, like: Tensor) -> Tensor:
     return (torch.arange(side, device=like.device, dtype=like.dtype) + 0.5) / side
 
 
-def box_axes(
-    boxes: Tensor, images: Tensor, relative: tuple[Tensor, Tensor], lattices: Sequence[Lattice]
-) -> tuple[Axis, Axis]:
-    """Return the axes x and y [R, S, T, 2] of positions inside boxes.
-
-    boxes [R, 4] in image pixels, `images` [R] (int32) the image of each, `relative` x and y [S] or [R, S] in 0..1 of
-    the box.
-    """
+def positions(boxes: Tensor, relative: tuple[Tensor, Tensor], lattices: Sequence[Lattice]) -> tuple[Tensor, Tensor]:
+    """Return x and y [R, S, T], in nodes, of `relative` x and y [S] or [R, S], which are 0..1 inside boxes [R, 4]."""
     left, top, right, bottom = boxes[:, :, None].unbind(1)
     x = relative[0] * (right - left) + left
     y = relative[1] * (bottom - top) + top
-    image = images[:, None, None]
-    across, down = [], []
-    for each in lattices:
-        start = image * (each.height * each.width) + each.start
-        across.append(neighbours((x - each.left) / each.step, each.width))
-        down.append(neighbours((y - each.top) / each.step, each.height, each.width, start))
-    return join(across), join(down)
+    columns, rows, steps = boxes.new_tensor([(each.left, each.top, each.step) for each in lattices]).unbind(1)
+    return (x[..., None] - columns) / steps, (y[..., None] - rows) / steps
+
+
+def first_rows(images: Tensor, lattices: Sequence[Lattice]) -> Tensor:
+    """Return where in the table the lattices of images [R] (int32) begin: [R, T]."""
+    sizes, starts = images.new_tensor([(each.height * each.width, each.start) for each in lattices]).unbind(1)
+    return images[:, None] * sizes + starts
 
 
 class Reach(NamedTuple):
@@ -163,10 +162,11 @@ def nodes_of(levels: Sequence[Tensor], strides: Sequence[int], reach: Reach) -> 
 
 
 def _groups(levels: list[_Level]) -> list[list[_Level]]:
-    """Keep the finest level alone (a common lattice has four times its pixels), the others together where they nest."""
-    finest, coarser = levels[:1], levels[1:]
-    nested = all(b.stride % (2 * a.stride) == 0 for a, b in pairwise(coarser))
-    return [finest, coarser] if nested and coarser else [[level] for level in levels]
+    """Keep the finest two alone, whose common lattice would be large, and the others together where strides nest."""
+    fine, coarse = levels[:2], levels[2:]
+    nested = all(b.stride % (2 * a.stride) == 0 for a, b in pairwise(coarse))
+    together = [coarse] if nested and coarse else [[level] for level in coarse]
+    return [*([level] for level in fine), *together]
 
 
 def _alone(level: _Level, reach: Reach) -> tuple[Tensor, Lattice]:

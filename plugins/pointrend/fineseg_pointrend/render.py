@@ -21,12 +21,12 @@ from torch.nn.functional import embedding_bag, interpolate, linear, pad
 from fineseg_pointrend.lattice import (
     Axis,
     Lattice,
-    box_axes,
+    axes,
     cell_centres,
     corners,
-    join,
-    neighbours,
+    first_rows,
     nodes_of,
+    positions,
     project,
     reach_of,
     tabulate,
@@ -40,7 +40,7 @@ class _Batch(NamedTuple):
     points: int
 
 
-ON_CPU = _Batch(8, 1 << 13)
+ON_CPU = _Batch(24, 1 << 14)
 """What stays in the caches."""
 ON_GPU = _Batch(128, 1 << 17)
 """What keeps a GPU busy and its memory free."""
@@ -80,7 +80,8 @@ def sample_grid(
 def _sample_cells(
     rows: Tensor, lattices: tuple[Lattice, ...], boxes: Tensor, images: Tensor, centres: Tensor
 ) -> Tensor:
-    x, y = box_axes(boxes, images, (centres, centres), lattices)
+    at = positions(boxes, (centres, centres), lattices)
+    x, y = axes(*at, [lattice.size for lattice in lattices], first_rows(images, lattices)[:, None])
     index, weight = corners(x[:, None], y[:, :, None])
     index, weight = index.flatten(0, -2), weight.flatten(0, -2).to(rows.dtype)
     return embedding_bag(index, rows, mode="sum", per_sample_weights=weight)
@@ -126,12 +127,13 @@ class PointField:
     def axes(self, x: Tensor, y: Tensor) -> tuple[Axis, Axis]:
         """Return the axes [R, S, T + 1, 2] of positions [S] or [R, S] in 0..1 of the boxes, the coarse map's last."""
         rois, ring = len(self.boxes), self.side + 2
-        across, down = box_axes(self.boxes, self.images, (x, y), self.lattices)
-        number = torch.arange(rois, dtype=torch.int32, device=x.device)[:, None, None]
-        start = self.ring_start + number * (ring * ring)
-        coarse_x = neighbours((x * self.side + 0.5).expand(rois, x.shape[-1]), ring)
-        coarse_y = neighbours((y * self.side + 0.5).expand(rois, y.shape[-1]), ring, ring, start)
-        return join([across, coarse_x]), join([down, coarse_y])
+        at = positions(self.boxes, (x, y), self.lattices)
+        in_ring = ((each * self.side + 0.5).expand(rois, -1)[..., None] for each in (x, y))
+        at_x, at_y = (torch.cat(both, dim=-1) for both in zip(at, in_ring, strict=True))
+        sizes = [*(lattice.size for lattice in self.lattices), (ring, ring)]
+        number = torch.arange(rois, dtype=torch.int32, device=x.device)[:, None]
+        start = torch.cat([first_rows(self.images, self.lattices), self.ring_start + number * (ring * ring)], dim=1)
+        return axes(at_x, at_y, sizes, start[:, None])
 
     def logits(self, index: Tensor, weight: Tensor, own_row: Tensor) -> Tensor:
         """Return logits [r, P] at the corners `index` with `weight` [r, P, 4 T + 4], of r RoIs with their `own_row`."""
@@ -208,15 +210,15 @@ def refine(
     sides = [grid << step for step in range(1, steps + 1)]
     sides = [side for side in sides if points < 4 * side * side or side == sides[-1]]
     field = point_field(levels, strides, boxes, images, labels, coarse, head)
-    axes = {side: field.axes(*[cell_centres(side, boxes)] * 2) for side in sides}
+    refined_at = {side: field.axes(*[cell_centres(side, boxes)] * 2) for side in sides}
     for start in range(0, len(boxes), batch.rois):
         group = slice(start, start + batch.rois)
         plane = own[group]
         for step in range(1, steps + 1):
             plane = interpolate(plane[:, None], scale_factor=2, mode="bilinear", align_corners=False)[:, 0]
             side = grid << step
-            if side in axes:
-                x, y = (axis[group] for axis in axes[side])
+            if side in refined_at:
+                x, y = (axis[group] for axis in refined_at[side])
                 _refine_plane(plane, field, x, y, field.own_row[group], points, batch.points)
         refined[group] = plane
     return refined

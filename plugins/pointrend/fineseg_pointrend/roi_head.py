@@ -12,7 +12,7 @@ from mmdet.models.roi_heads import PointRendRoIHead
 from mmdet.models.utils import get_uncertain_point_coords_with_randomness
 from torch import Tensor
 
-from fineseg_pointrend.lattice import corners, neighbours
+from fineseg_pointrend.lattice import axes, corners
 from fineseg_pointrend.render import PointHead, PointLayer, point_field, refine, sample_grid
 
 MASK_PIXELS = 1 << 24
@@ -127,8 +127,8 @@ def point_targets(masks: Tensor, boxes: Tensor, assigned: Tensor, points: Tensor
     left, top, right, bottom = boxes[:, :, None].unbind(1)
     x = points[..., 0] * (right - left) + left - 0.5
     y = points[..., 1] * (bottom - top) + top - 0.5
-    start = assigned[:, None, None] * (height * width)
-    index, weight = corners(neighbours(x, width), neighbours(y, height, width, start))
+    start = (assigned * (height * width))[:, None, None]
+    index, weight = corners(*axes(x[..., None], y[..., None], [(height, width)], start))
     return (masks.flatten()[index] * weight).sum(dim=-1)
 
 

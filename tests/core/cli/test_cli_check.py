@@ -52,7 +52,7 @@ def test_explain_names_the_layers(check: Callable[..., Answer]) -> None:
         0,
         [
             f"train.lr = 0.02  (overridden, set by {PROFILE})",
-            f"train.lr = 0.0012  (overridden, set by {PROFILE} [demo])",
+            f"train.lr = 0.0017  (overridden, set by {PROFILE} [demo])",
             "train.lr = 0.5  (in force, set by --set train.lr=0.5)",
         ],
     )

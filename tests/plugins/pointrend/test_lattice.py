@@ -6,7 +6,7 @@ from pointrend_cases import draw_boxes, sample_plainly
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from fineseg_pointrend.lattice import box_axes, corners, nodes_of, project, reach_of
+from fineseg_pointrend.lattice import axes, corners, first_rows, nodes_of, positions, project, reach_of
 
 SIDES = {"nested": (4, 8, 16, 32, 64), "p2": (4,), "two": (4, 8), "not nested": (4, 12, 18), "wide": (2, 16, 64)}
 
@@ -21,7 +21,8 @@ def sampled(
     levels: list[Tensor], strides: tuple[int, ...], weight: Tensor, boxes: Tensor, images: Tensor, points: Tensor
 ) -> Tensor:
     tables, lattices = project(levels, strides, weight, reach_of(boxes))
-    index, weights = corners(*box_axes(boxes, images, points.unbind(-1), lattices))
+    at = positions(boxes, points.unbind(-1), lattices)
+    index, weights = corners(*axes(*at, [each.size for each in lattices], first_rows(images, lattices)[:, None]))
     found = embedding_bag(index.flatten(0, 1), torch.cat(tables), mode="sum", per_sample_weights=weights.flatten(0, 1))
     return found.view(*points.shape[:2], -1)
 

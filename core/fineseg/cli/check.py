@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from fineseg.cli import warn
-from fineseg.cli.profile_options import as_arguments, load, profile_options
+from fineseg.cli.profile_options import as_arguments, load, profile_options, store_option
 
 
 @click.command()
@@ -15,7 +15,7 @@ from fineseg.cli.profile_options import as_arguments, load, profile_options
 @click.option(
     "--data", "with_data", is_flag=True, help="Also open annotations and images, and score truth as prediction."
 )
-@click.option("--store", "store_path", type=click.Path(path_type=Path), default=Path(".fineseg"), show_default=True)
+@store_option
 def command(explain: str | None, with_data: bool, store_path: Path, **profile: object) -> None:
     """Check PROFILE: every fault at once, without building anything."""
     loaded, catalog = load(**profile)  # type: ignore[arg-type]

@@ -8,20 +8,14 @@ from pathlib import Path
 import click
 
 from fineseg import __version__
+from fineseg.cli.profile_options import store_option
 
 COLOURS = {"ok": "green", "note": "yellow", "broken": "red"}
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, with all that was found out.")
-@click.option(
-    "--store",
-    "store_path",
-    type=click.Path(path_type=Path),
-    default=Path(".fineseg"),
-    show_default=True,
-    help="Where results will live.",
-)
+@store_option
 @click.pass_context
 def command(context: click.Context, as_json: bool, store_path: Path) -> None:
     """Check this machine and environment, and say what mends each fault. Exit code 1 when something is broken."""

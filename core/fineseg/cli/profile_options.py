@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from fineseg.profile import Loaded
 
 PATH = click.Path(path_type=Path)
+store_option = click.option(
+    "--store",
+    "store_path",
+    type=PATH,
+    default=Path(".fineseg"),
+    show_default=True,
+    help="Where results live under content keys, shared by all runs: data that is drawn, trainings, predictions.",
+)
 
 
 def profile_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,21 +6,14 @@ from pathlib import Path
 import click
 
 from fineseg import FinesegError
-from fineseg.cli.profile_options import load, profile_options
+from fineseg.cli.profile_options import load, profile_options, store_option
 from fineseg.profile.faults import suggest
 
 
 @click.command()
 @profile_options
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default runs/<competition>/<time>.")
-@click.option(
-    "--store",
-    "store_path",
-    type=click.Path(path_type=Path),
-    default=Path(".fineseg"),
-    show_default=True,
-    help="Where results live under content keys, shared by runs.",
-)
+@store_option
 @click.option(
     "--weights",
     metavar="MODEL=FILE",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fineseg.cli.profile_options import PATH, layer_options, load
+from fineseg.cli.profile_options import PATH, layer_options, load, store_option
 
 
 @click.group()
@@ -16,14 +16,7 @@ def command() -> None:
 @click.argument("file", type=PATH)
 @click.option("--profile", type=PATH, required=True, help="Profile that says what is right: test split and format.")
 @layer_options
-@click.option(
-    "--store",
-    "store_path",
-    type=PATH,
-    default=Path(".fineseg"),
-    show_default=True,
-    help="Where data that is drawn lies.",
-)
+@store_option
 def check(file: Path, store_path: Path, **profile: object) -> None:
     """Check FILE against the format and the test split of a profile: every fault, or one line on what it holds."""
     from fineseg.console import Console

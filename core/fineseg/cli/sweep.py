@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from fineseg import FinesegError
-from fineseg.cli.profile_options import as_arguments, load, profile_options
+from fineseg.cli.profile_options import as_arguments, load, profile_options, store_option
 
 
 @click.command()
@@ -19,14 +19,7 @@ from fineseg.cli.profile_options import as_arguments, load, profile_options
     "their next validation.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; default runs/<competition>/sweep-<time>.")
-@click.option(
-    "--store",
-    "store_path",
-    type=click.Path(path_type=Path),
-    default=Path(".fineseg"),
-    show_default=True,
-    help="Where trainings live under content keys, shared with runs.",
-)
+@store_option
 @click.option("--ray", "ray_address", metavar="ADDRESS", help="Join a Ray cluster instead of starting a local one.")
 def command(
     samples: int | None,

@@ -37,7 +37,8 @@ class TrainingImages(Dataset[dict[str, Any]]):
         image = self.images[index]
         pixels = read_image(image.file)
         low, high = self.train.short_side
-        size = fit_size(*pixels.shape[:2], self.train.long_side, int(np.random.randint(low, high + 1)))
+        height, width = pixels.shape[:2]
+        size = fit_size(height, width, self.train.long_side, int(np.random.randint(low, high + 1)))
         flip = bool(np.random.random() < self.train.flip)
         objects = [o for o in self.split.objects_of(image.id) if not o.crowd]
         return _sample(image, pixels, objects, size, flip)

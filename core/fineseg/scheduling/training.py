@@ -146,7 +146,8 @@ def train_worker(config: dict[str, Any]) -> None:
         ray.get(board.post.remote(topic, (0, 0, "loading")))
 
     from fineseg.catalog import load_catalog
-    from fineseg.mm.training import TrainingEvents, TrainingJob, train_model
+    from fineseg.mm.training import TrainingJob, train_model
+    from fineseg.mm.training_hook import TrainingEvents
     from fineseg.profile.check import check_tables
     from fineseg.runs import read_splits
 

@@ -41,8 +41,8 @@ def write_run(context: Context, prepared: Prepared, outcome: Outcome, out: Path)
     write_json(out / "manifest.json", manifest)
     for model, entry in outcome.trained.items():
         _link(out / "models" / model, entry.folder)
-    for (model, role), entry in outcome.predicted.items():
-        _link(out / "predictions" / model / role, context.store.folder("predict", entry.key))
+    for (model, role), predicted in outcome.predicted.items():
+        _link(out / "predictions" / model / role, context.store.folder("predict", predicted.key))
     with context.console.task("write report"):
         data = ReportData(
             title=context.profile.competition.title or context.profile.competition.name,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
-from torch import Tensor, nn
+from torch import Tensor
 
 Features = Sequence[Tensor]
 Sizes = Sequence[tuple[int, int]]
@@ -18,9 +18,9 @@ Sizes = Sequence[tuple[int, int]]
 class MaskRCNNPredictor:
     """Prediction steps of a built mmdet two-stage detector."""
 
-    def __init__(self, detector: nn.Module) -> None:
-        self.detector: Any = detector
-        settings: Any = self.detector.rpn_head.test_cfg
+    def __init__(self, detector: Any) -> None:
+        self.detector = detector
+        settings = self.detector.rpn_head.test_cfg
         self.max_proposals: int = settings.max_per_img
         self.proposal_iou: float = settings.nms.iou_threshold
 

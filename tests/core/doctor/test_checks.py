@@ -30,7 +30,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "memory": {"total": 24 * GIB, "available": 17 * GIB},
 }
 DISKS = (
-    Disk("store", "/home/a/.fineseg", 80 * GIB, 250 * GIB, True),
+    Disk("store", "work/.fineseg", 80 * GIB, 250 * GIB, True),
     Disk("temporary files", "/tmp", 80 * GIB, 250 * GIB, True),
     Disk("shared memory", "/dev/shm", 12 * GIB, 12 * GIB, True),
 )

@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
+from mmcv import ops
 
 from fineseg.doctor import steps
 from fineseg.doctor.facts import Disk, Gpu
@@ -77,8 +79,6 @@ def test_this_environment() -> None:
 
 
 def test_wrong_operations_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = pytest.importorskip("torch")
-    ops = pytest.importorskip("mmcv.ops")
     steps.ops_cpu()
     with monkeypatch.context() as patch:
         patch.setattr(ops, "nms", lambda boxes, scores, threshold: (boxes, torch.arange(3)))

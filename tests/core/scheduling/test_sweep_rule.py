@@ -5,8 +5,6 @@ import random
 import numpy as np
 import pytest
 
-pytest.importorskip("ray.tune")
-
 from fineseg.scheduling.orders import StopRule
 from fineseg.scheduling.sweep import _Ended, _OutOfTime, stopping
 

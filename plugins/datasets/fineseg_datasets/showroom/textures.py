@@ -35,8 +35,8 @@ class Paint:
 def _noise(rng: np.random.Generator, cells: tuple[int, int]) -> FloatImage:
     """Return tileable smooth noise in [0, 1] with ``cells`` (rows, columns) bumps."""
     grid = np.tile(rng.random(cells, dtype=np.float32), (3, 3))
-    smooth = cv2.resize(grid, (3 * TEXELS, 3 * TEXELS), interpolation=cv2.INTER_CUBIC)
-    return np.clip(smooth[TEXELS : 2 * TEXELS, TEXELS : 2 * TEXELS], 0, 1)
+    smooth: FloatImage = cv2.resize(grid, (3 * TEXELS, 3 * TEXELS), interpolation=cv2.INTER_CUBIC)
+    return smooth[TEXELS : 2 * TEXELS, TEXELS : 2 * TEXELS].clip(0, 1)
 
 
 def _woods(rng: np.random.Generator) -> list[FloatImage]:

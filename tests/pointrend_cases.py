@@ -25,7 +25,10 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 
 def both_heads(options: dict[str, Any], channels: int, num_classes: int) -> tuple[Any, Any]:
-    """Build mmdet's RoI head and ours with the same weights, scaled so that logits vary by 1 and more."""
+    """Build mmdet's RoI head and ours with the same weights, scaled so that logits vary by 1 and more.
+
+    Mask scoring, which mmdet's has not, keeps its first weights.
+    """
     from mmdet.models.roi_heads import PointRendRoIHead
     from mmengine.config import ConfigDict
     from mmengine.registry import DefaultScope
@@ -40,13 +43,16 @@ def both_heads(options: dict[str, Any], channels: int, num_classes: int) -> tupl
     settings = {name: ConfigDict(detector[name]["rcnn"]) for name in ("train_cfg", "test_cfg")}
     ours_type = detector["roi_head"]["type"]
     with DefaultScope.overwrite_default_scope("mmdet"):
-        stock, ours = (kind(**copy.deepcopy(config), **settings) for kind in (PointRendRoIHead, ours_type))
+        ours = ours_type(**copy.deepcopy(config), **settings)
+        config.pop("mask_iou_head", None)
+        stock = PointRendRoIHead(**copy.deepcopy(config), **settings)
     for module in [*stock.mask_head.modules(), *stock.point_head.modules()]:
         if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Linear):
             torch.nn.init.normal_(module.weight, std=(2 / module.weight[0].numel()) ** 0.5)
             torch.nn.init.normal_(module.bias, std=0.2)
     torch.nn.init.normal_(stock.point_head.fc_logits.weight, std=4 / stock.point_head.fc_channels**0.5)
-    ours.load_state_dict(stock.state_dict())
+    missing, unexpected = ours.load_state_dict(stock.state_dict(), strict=False)
+    assert not unexpected and all(name.startswith("mask_iou_head.") for name in missing)
     return stock, ours
 
 

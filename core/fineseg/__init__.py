@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fineseg.data.split import Category, ImageInfo, Split, TrueObject
+    from fineseg.data.panoptic import PanopticMap
+    from fineseg.data.split import Category, ImageInfo, PanopticFile, Segment, Split, TrueObject
     from fineseg.errors import FinesegError
     from fineseg.hookspecs import hookimpl
     from fineseg.parts import (
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
         Head,
         HeadInput,
         HeadSpec,
+        MaskScoringPredictor,
         ModelScore,
         Neck,
         NeckSpec,
         NoOptions,
         Normalisation,
+        OneStagePredictor,
         Options,
         Submission,
         TwoStagePredictor,
@@ -48,12 +51,17 @@ __all__ = [
     "HeadSpec",
     "ImageInfo",
     "Instances",
+    "MaskScoringPredictor",
     "ModelScore",
     "Neck",
     "NeckSpec",
     "NoOptions",
     "Normalisation",
+    "OneStagePredictor",
     "Options",
+    "PanopticFile",
+    "PanopticMap",
+    "Segment",
     "Split",
     "Submission",
     "TrueObject",
@@ -67,7 +75,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "fineseg.data.split": ("Category", "ImageInfo", "Split", "TrueObject"),
+    "fineseg.data.panoptic": ("PanopticMap",),
+    "fineseg.data.split": ("Category", "ImageInfo", "PanopticFile", "Segment", "Split", "TrueObject"),
     "fineseg.errors": ("FinesegError",),
     "fineseg.hookspecs": ("hookimpl",),
     "fineseg.predictions": ("Instances", "concatenate", "make_instances"),

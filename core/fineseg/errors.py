@@ -13,3 +13,11 @@ class ProfileError(FinesegError):
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
+
+
+class BrokenOff(FinesegError):
+    """What came from outside: a process was killed, a disk is full, a machine is gone. The same command continues."""
+
+
+class SessionLost(BrokenOff):
+    """Ray itself is gone. Threads still wait for it, so the process must end without further ado (`os._exit`)."""

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -135,16 +135,64 @@ class TwoStagePredictor(Protocol):
         """Return per image the predicted class's mask probabilities [N, S, S] inside each box [N, 4]."""
 
 
+@runtime_checkable
+class MaskScoringPredictor(TwoStagePredictor, Protocol):
+    """A two-stage head that also says how good its masks are: a fifth step, after `masks` (arXiv 1903.00241).
+
+    A predictor that has the step is asked. Scores are multiplied by the quality, by the mean over the views where
+    these share their proposals, and detections are sorted anew.
+    """
+
+    def quality(
+        self,
+        features: Sequence["torch.Tensor"],
+        boxes: list["torch.Tensor"],
+        labels: list["torch.Tensor"],
+        masks: list["torch.Tensor"],
+    ) -> list["torch.Tensor"]:
+        """Return per image how much of each mask is right [N], in 0..1, as its IoU with the object.
+
+        The arguments are those of `masks`, and what it returned for them.
+        """
+
+
+@runtime_checkable
+class OneStagePredictor(Protocol):
+    """The prediction protocol of heads that find their instances at once, masks over the whole image.
+
+    Letters: B images, N instances, h and w rows and columns of a mask; N may be 0. Tensors lie on the model's device.
+    """
+
+    def encode(self, images: "torch.Tensor") -> Sequence["torch.Tensor"]:
+        """Turn normalised, padded images [B, 3, H, W] into feature maps, finest first."""
+
+    def instances(
+        self,
+        features: Sequence["torch.Tensor"],
+        sizes: Sequence[tuple[int, int]],
+        *,
+        score_threshold: float,
+        mask_threshold: float,
+        max_per_image: int,
+    ) -> list[tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]]:
+        """Return per image labels [N], scores [N], best first, and mask probabilities [N, h, w].
+
+        A mask spans its padded image edge to edge, at a scale that lets `max_per_image` of them lie in memory; `sizes`
+        are the images' (height, width) without padding. A pixel is mask where its probability is greater than the
+        threshold.
+        """
+
+
 @dataclass(frozen=True)
 class HeadSpec:
     """A detector recipe around a given backbone and neck.
 
     `detector` is mmdet config of the whole detector without backbone, neck and data preprocessor. `predictor` wraps
-    the built module in the prediction protocol. `needs_masks` says that training reads masks.
+    the built module in a prediction protocol. `needs_masks` says that training reads masks.
     """
 
     detector: Config
-    predictor: Callable[["torch.nn.Module"], TwoStagePredictor]
+    predictor: Callable[["torch.nn.Module"], TwoStagePredictor | OneStagePredictor]
     needs_masks: bool = True
     paramwise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -170,7 +218,8 @@ class Head(Part):
     """A detector recipe; `build(options, head_input)` returns a `HeadSpec`.
 
     `shares_proposals` says that its `boxes` step takes proposals from anywhere, so that the views of a TTA can share
-    them. Where it does not, finished instances of the views can still be pooled.
+    them. Where it does not, as with a head whose predictor is a `OneStagePredictor`, finished instances of the views
+    can still be pooled.
     """
 
     kind = "head"
@@ -183,11 +232,15 @@ class Head(Part):
 
 @dataclass(frozen=True)
 class ModelScore:
-    """What the evaluate stage measured of one model on the held-out split, in percent."""
+    """What the evaluate stage measured of one model on the held-out split, in percent.
+
+    `support` counts the true objects of each class, crowds left out; empty where `per_class` was not measured.
+    """
 
     model: str
     ap: float
     per_class: tuple[float, ...]
+    support: tuple[int, ...] = ()
 
 
 Merge = Callable[[Sequence["Instances"]], "Instances"]
@@ -251,13 +304,15 @@ class Submission(Part):
     `write(options, split, predictions, path)` writes the file whole and returns its path; `check(options, split, path)`
     reads it back and returns what is wrong with it, one line each. `read(options, split, path)`, where there is one,
     returns what a sound file holds, by image id: with it a run scores the combination as its file would be scored.
+    `predictions` are by image id: `Instances`, or `PanopticMap` where `task` is "panoptic".
     """
 
     kind = "submission"
-    write: Callable[[Any, Split, Mapping[int, "Instances"], Path], Path]
+    write: Callable[[Any, Split, Mapping[int, Any], Path], Path]
     check: Callable[[Any, Split, Path], list[str]]
     suffix: str = ".zip"
     read: Callable[[Any, Split, Path], Mapping[int, "Instances"]] | None = None
+    task: Literal["instance", "panoptic"] = "instance"
 
 
 KINDS: tuple[type[Part], ...] = (Backbone, Neck, Head, TTA, Ensembler, Dataset, Submission)

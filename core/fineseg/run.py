@@ -17,14 +17,13 @@ from typing import Any
 from fineseg.catalog import Catalog
 from fineseg.console import Console, duration
 from fineseg.metrics.mask_ap import APResult
-from fineseg.parts import ModelScore
 from fineseg.profile.load import Loaded
 from fineseg.scheduling.scheduler import Scheduler
-from fineseg.stages.combine import combine
+from fineseg.stages.combine import combine_role
 from fineseg.stages.context import Context
 from fineseg.stages.evaluate import evaluate
-from fineseg.stages.predict import Predicted, predict
-from fineseg.stages.prepare import Prepared, prepare
+from fineseg.stages.predict import predict
+from fineseg.stages.prepare import prepare
 from fineseg.stages.report import Outcome, write_run
 from fineseg.stages.submit import submit
 from fineseg.stages.train import train, train_final
@@ -32,7 +31,7 @@ from fineseg.store import Store, read_rows, write_json
 
 COMBINED = "combined"
 Scores = Mapping[str, APResult]
-"""Of one model, by kind of AP: "segm", "boundary"."""
+"""Of one model, by kind: AP of "segm" and "boundary", IoU of "holes"."""
 
 
 @dataclass
@@ -65,7 +64,7 @@ def run(
     started, watch = datetime.now().astimezone(), Watch()
     out.mkdir(parents=True, exist_ok=True)
     console.keep(out / "log.txt")
-    with Scheduler(console, ray_address) as scheduler:
+    with Scheduler(console, ray_address, store.root) as scheduler:
         context = Context(loaded.profile, loaded.tables, loaded.file, catalog, store, console, scheduler, weights)
         with watch.stage("prepare"):
             prepared = prepare(context)
@@ -82,7 +81,7 @@ def run(
         with watch.stage("predict"):
             predicted |= predict(context, prepared, {"test": final})
     with watch.stage("combine"):
-        combined = {role: _combine(context, prepared, predicted, results, role) for role in ("validation", "test")}
+        combined = {role: combine_role(context, prepared, predicted, results, role) for role in ("validation", "test")}
     with watch.stage("evaluate"):
         results[COMBINED] = evaluate(context, prepared, combined["validation"], submitted=True)
     metrics = metrics_table(results)
@@ -105,24 +104,6 @@ def run(
     report = write_run(context, prepared, outcome, out)
     _say_result(console, results, submission, report, sum(watch.seconds.values()))
     return out
-
-
-def _combine(
-    context: Context,
-    prepared: Prepared,
-    predicted: Mapping[tuple[str, str], Predicted],
-    results: Mapping[str, Scores],
-    role: str,
-) -> Predicted:
-    """Combine the models on one split; without `[combine]` the one best model stands for them."""
-    models = [model for model, found in predicted if found == role]
-    if context.profile.combine is None:
-        best = max(models, key=lambda model: results[model]["segm"].summary["AP"])
-        return predicted[best, role]
-    masks = {model: results[model]["segm"] for model in models}
-    scores = [ModelScore(model, result.summary["AP"], result.per_class) for model, result in masks.items()]
-    split = prepared.splits.validation if role == "validation" else prepared.splits.test
-    return combine(context, split, [predicted[model, role] for model in models], scores)
 
 
 def metrics_table(results: Mapping[str, Scores]) -> dict[str, Any]:

@@ -97,10 +97,13 @@ def part_key(catalog: Catalog, kind: str, choice: PartChoice) -> dict[str, Any]:
     """
     part, options = catalog.choose(kind, choice.name, choice.options)
     values = options.model_dump(mode="json")
-    weights = values.get("weights")
-    if isinstance(weights, str) and Path(weights).is_file():
-        values["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    if isinstance(weights := values.get("weights"), str):
+        values["weights"] = _content(weights)
     return {"name": part.name, "options": values, "recipe": part.recipe_version}
+
+
+def _content(weights: str) -> str:
+    return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else weights
 
 
 def split_digest(split: Split, image_hashes: Mapping[str, str]) -> str:
@@ -129,6 +132,8 @@ def training_key(
         "train": train,
         "data": [digests[splits.train.name], digests[splits.validation.name]],
     }
+    if table.weights is not None:
+        key["weights"] = _content(table.weights)
     if whole:
         key["whole"] = True
     if train["validate_every"] or train["checkpoint"] == "best":

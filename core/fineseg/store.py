@@ -2,15 +2,17 @@
 
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +25,53 @@ LEDGER = "ledger.jsonl"
 """In an entry: what work was done for it, a row for each piece."""
 CURVE = "curve.jsonl"
 """In a training's entry: losses of every step and scores of every validation, a row each."""
+NOT_MATCHED = "weights_not_matched.txt"
+"""In a training's entry: what of the weights that it starts from found no place, a line each."""
+
+SCRATCH = "ray"
+"""In an entry: what Ray keeps there until it is finished."""
+PART = "part"
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system without hard links answers."""
 SAME_START = 10.0
 """Two starts of processes of one pid that differ by less [s] are one."""
+BEAT = 5.0
+"""The holder of a lock touches it so often [s]: other hosts cannot see whether its process lives."""
+PATIENCE = 30.0
+"""A lock of another host that is not touched for so long [s] is left behind."""
 
 
 def write_beside(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, then rename it into place: readers never see half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.{PART}"):
+        if _left_behind(left):
+            left.unlink(missing_ok=True)
+    beside = _beside(path)
     try:
         write(beside)
         os.replace(beside, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say which
+        raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Return a new name beside a file, which tells who writes it."""
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.{PART}")
+
+
+def _left_behind(part: Path) -> bool:
+    """Say whether the process that wrote a file beside another was one of this host, and is no more."""
+    host, _, pid = part.name.split(".")[-2].rpartition("-")[0].partition("-")
+    return host == _host() and pid.isdigit() and _started(int(pid)) is None
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -103,31 +136,42 @@ class Store:
 
     def finished(self, kind: str, key: str) -> dict[str, Any] | None:
         """Return what the writer of a finished entry noted, or None when there is none."""
-        note = self.folder(kind, key) / "done.json"
-        if not note.exists():
+        folder = self.folder(kind, key)
+        if not (folder / "done.json").exists():
             return None
-        record: dict[str, Any] = read_json(note)
+        holder = _holder(folder / "lock.json")
+        if holder is not None and not _alive(holder):  # it was killed between the note and its end
+            shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+            (folder / "lock.json").unlink(missing_ok=True)
+        record: dict[str, Any] = read_json(folder / "done.json")
         return record
 
     def finish(self, kind: str, key: str, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Mark an entry as finished; `record` is what later readers want to know of it."""
-        write_json(self.folder(kind, key) / "done.json", dict(record))
+        """Mark an entry as finished, inside `writing`; `record` is what later readers want to know of it."""
+        folder = self.folder(kind, key)
+        for left in folder.glob(f".*.{PART}"):  # of processes that were killed
+            left.unlink(missing_ok=True)
+        write_json(folder / "done.json", dict(record))
         return dict(record)
 
     @contextmanager
     def writing(self, kind: str, key: str) -> Iterator[Path]:
         """Hold the entry's lock while its files are written.
 
-        Raises `FinesegError` when another living process on this host (or any process on another host) holds it.
+        A lock whose process is no more is taken over: on this host at once, of another host when it has not been
+        touched for `PATIENCE` seconds. Raises `FinesegError` when a living process holds it.
         """
         folder = self.folder(kind, key)
         folder.mkdir(parents=True, exist_ok=True)
         lock = folder / "lock.json"
         guard = self.root / ".guard"
         mine = _take(lock, guard)
+        stop = threading.Event()
+        threading.Thread(target=_beat, args=(lock, stop), daemon=True).start()
         try:
             yield folder
         finally:
+            stop.set()
             with _alone(guard):
                 if _holder(lock) == mine:  # not so when someone removed our lock and another process has taken it
                     lock.unlink(missing_ok=True)
@@ -135,6 +179,12 @@ class Store:
     def clear(self, kind: str, key: str) -> None:
         """Remove an entry."""
         shutil.rmtree(self.folder(kind, key), ignore_errors=True)
+
+
+def _beat(lock: Path, stop: threading.Event) -> None:
+    while not stop.wait(BEAT):
+        with suppress(OSError):
+            os.utime(lock)
 
 
 def _take(lock: Path, guard: Path) -> dict[str, Any]:
@@ -150,9 +200,10 @@ def _take(lock: Path, guard: Path) -> dict[str, Any]:
         "time": time.time(),
         "id": uuid.uuid4().hex,
     }
-    beside = lock.with_name(f".{lock.name}.{mine['id'][:8]}.part")
+    beside = _beside(lock)
     beside.write_text(json.dumps(mine), encoding="utf-8")
     try:
+        silent = _watch_silence(lock)
         with _alone(guard):
             try:
                 os.link(beside, lock)
@@ -161,7 +212,7 @@ def _take(lock: Path, guard: Path) -> dict[str, Any]:
                 if error.errno not in (errno.EEXIST, *NO_LINKS):
                     raise
             holder = _holder(lock)
-            if holder is not None and _alive(holder):
+            if holder is not None and holder != silent and _alive(holder):
                 raise FinesegError(
                     f"{lock.parent}: process {holder['pid']} on {holder['host']} is writing this entry; wait for it to "
                     f"end, or delete {lock} if that run is gone"
@@ -172,11 +223,40 @@ def _take(lock: Path, guard: Path) -> dict[str, Any]:
         beside.unlink(missing_ok=True)
 
 
+def _watch_silence(lock: Path) -> dict[str, Any] | None:
+    """Return the holder of another host that did not touch its lock while it was watched, None when there is none."""
+    holder = _holder(lock)
+    if holder is None or holder["host"] == socket.gethostname():
+        return None
+    first, until = _touched(lock), time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        time.sleep(min(1.0, PATIENCE / 10))
+        if _touched(lock) != first or _holder(lock) != holder:
+            return None
+    return holder
+
+
+def _touched(lock: Path) -> float | None:
+    """Return when a file was last touched; it is opened, as network file systems may answer from memory else."""
+    try:
+        with open(lock, "rb") as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return None
+
+
 @contextmanager
 def _alone(guard: Path) -> Iterator[None]:
-    """Hold a file that one process (or thread) at a time can hold; the system lets go of it when a process dies."""
+    """Hold a file that one process (or thread) at a time can hold; the system lets go of it when a process dies.
+
+    Some network file systems have no such locks; taking over a lock that was left behind is not safe there.
+    """
     with open(guard, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, *NO_LINKS):
+                raise
         yield
 
 

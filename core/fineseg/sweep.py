@@ -53,7 +53,7 @@ def sweep(
     deadline = time.time() + limit if limit is not None else None
     out.mkdir(parents=True, exist_ok=True)
     console.keep(out / "log.txt")
-    with Scheduler(console, ray_address) as scheduler:
+    with Scheduler(console, ray_address, store.root) as scheduler:
         context = Context(loaded.profile, loaded.tables, loaded.file, catalog, store, console, scheduler)
         with watch.stage("prepare"):
             prepared = prepare(context)

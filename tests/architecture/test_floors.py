@@ -35,7 +35,7 @@ FLOORS = (
     ("scheduling",),
     ("stages",),
     ("run",),
-    ("sweep",),
+    ("sweep", "ablate"),
     ("cli", "testing"),
     ("__main__",),
 )

@@ -210,9 +210,9 @@ def main() -> None:
     if given.peak_of:
         print(peak(getattr(task, given.peak_of)))
         return
+    low, high = peak_elsewhere("ours"), peak_elsewhere("stock")  # first: a child's peak starts at its parent's
     print(task.compare(task.ours(), task.stock()))
     ours, stock = seconds(task.ours, given.repeats), seconds(task.stock, given.repeats)
-    low, high = peak_elsewhere("ours"), peak_elsewhere("stock")
     print("| model, RoIs, side | what | ours, s | other, s | ratio | ours, GiB | other, GiB | ratio |")
     print("|---|---|---|---|---|---|---|---|")
     size = f"{given.model}, {rois}, {padded(SIDES[given.model])}"

@@ -141,6 +141,9 @@ def keys_of(profile: Profile, catalog: Catalog, model: str = "a") -> tuple[str, 
         ("train.keep=2", False, False),
         ("models.b.train.lr=0.3", False, False),
         ("models.a.backbone.weights=none", False, False),  # as the default says
+        ("models.a.weights=none", False, False),
+        ("models.a.weights=https://x/y.pth", True, True),
+        ("models.b.weights=https://x/y.pth", False, False),
         ("predict.nms_iou=0.6", False, True),
         ("predict.cpus=2", False, False),
         ('predict.tta=["turn"]', False, True),
@@ -199,6 +202,18 @@ def test_a_recipe_that_is_raised_and_weights_that_change(profile: Callable, cata
     assert part_key(catalog, "backbone", choice) != first
     raised = Catalog(tuple(replace(e, part=replace(e.part, recipe_version=2)) for e in catalog.entries))
     assert part_key(raised, "backbone", choice)["recipe"] == 2
+
+
+def test_a_checkpoint_that_a_model_starts_from_counts_by_its_content(
+    profile: Callable, catalog: Catalog, tmp_path: Path
+) -> None:
+    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / f"{name}.pth").write_bytes(content)
+    plain, *keys = (
+        keys_of(profile(*setting), catalog)[0]
+        for setting in ([], *([f"models.a.weights={tmp_path / name}.pth"] for name in "abc"))
+    )
+    assert keys[0] == keys[1] and len({plain, *keys}) == 3
 
 
 def test_a_splits_digest(splits: dict[str, Split]) -> None:

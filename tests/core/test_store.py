@@ -1,12 +1,16 @@
 """Files that are whole or absent, keys, logs of rows, and locks between processes."""
 
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
+import pickle
 import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -53,6 +57,17 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, old: str | None) -
     with pytest.raises(KeyboardInterrupt):
         write_beside(file, fail)
     assert [f.read_text() for f in tmp_path.iterdir()] == ([old] if old else [])
+
+
+def test_a_full_disk_says_which_file(tmp_path: Path) -> None:
+    def fill(beside: Path) -> None:
+        beside.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_beside(tmp_path / "a.txt", fill)
+    assert pickle.loads(pickle.dumps(caught.value)).filename == str(tmp_path / "a.txt")
+    assert not os.listdir(tmp_path)
 
 
 def test_a_writer_that_writes_nothing_is_noticed(tmp_path: Path) -> None:
@@ -185,11 +200,67 @@ def test_an_entry_that_a_living_process_writes_is_refused(results: Store) -> Non
         assert os.listdir(folder) == ["lock.json"]
 
 
-def test_a_lock_of_another_host_is_refused(results: Store) -> None:
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "BEAT", 0.05)
+    monkeypatch.setattr(store, "PATIENCE", 0.5)
+
+
+def test_a_lock_of_another_host_is_refused_while_it_is_touched(results: Store, quick: None) -> None:
     lock = leave_lock(results, host="elsewhere")
+    stop = threading.Event()
+    beat = threading.Thread(target=store._beat, args=(lock, stop))
+    beat.start()
     with pytest.raises(FinesegError, match="on elsewhere is writing this entry"), results.writing("train", "k"):
         pass
+    stop.set()
+    beat.join()
     assert lock.exists()
+
+
+def test_a_lock_of_another_host_that_nobody_touches_is_taken_over(results: Store, quick: None) -> None:
+    lock = leave_lock(results, host="elsewhere")
+    with results.writing("train", "k"):
+        assert read_json(lock)["pid"] == os.getpid()
+        first = store._touched(lock)
+        time.sleep(0.3)
+        assert store._touched(lock) != first
+    assert not lock.exists()
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    code = "import os, sys; from fineseg.store import *; "
+    code += "write_beside(Path(sys.argv[1]), lambda beside: (beside.touch(), os._exit(9)))"
+    file = tmp_path / "train" / "k" / "a[1].txt"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code, str(file)], check=False)
+        assert len(os.listdir(file.parent)) == 1
+    another = file.with_name(f".{file.name}.0123abcd-1-89abcdef.part")
+    another.touch()  # of another host: it may live
+    write_text(file, "x")
+    assert sorted(os.listdir(file.parent)) == [another.name, file.name]
+    (file.parent / ".b.part").touch()
+    Store(tmp_path).finish("train", "k", {})
+    assert sorted(os.listdir(file.parent)) == [file.name, "done.json"]
+
+
+def test_what_was_left_of_a_finished_entry_is_removed(results: Store) -> None:
+    results.finish("train", "k", {"model": "a"})
+    lock = leave_lock(results)
+    (lock.parent / store.SCRATCH / "checkpoint").mkdir(parents=True)
+    assert results.finished("train", "k") == {"model": "a"}
+    assert os.listdir(lock.parent) == ["done.json"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
+def test_file_systems_without_flock(results: Store, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def no_flock(*_: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    leave_lock(results)
+    with results.writing("train", "k"), pytest.raises(FinesegError), results.writing("train", "k"):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,10 @@ from fineseg.cli.profile_options import as_arguments, load, profile_options, sto
 @store_option
 def command(explain: str | None, with_data: bool, store_path: Path, **profile: object) -> None:
     """Check PROFILE: every fault at once, without building anything."""
+    from fineseg.profile.tables import check_ablations
+
     loaded, catalog = load(**profile)  # type: ignore[arg-type]
+    check_ablations(loaded.tables, loaded.profile, catalog, loaded.file)
     if explain is not None:
         steps = loaded.explain(explain)
         for number, (origin, value) in enumerate(steps, start=1):

@@ -9,10 +9,12 @@ import select
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
 from fineseg import FinesegError, __version__
+from fineseg.errors import SessionLost
 
 PROGRAM = "fineseg"
 INTERRUPTED = 130
@@ -21,6 +23,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("fineseg.cli.run:command", "Run a competition, from training to the report."),
     "sweep": ("fineseg.cli.sweep:command", "Train one model under many settings; find the best."),
+    "ablate": ("fineseg.cli.ablate:command", "Train and score a table of one change a row."),
     "check": ("fineseg.cli.check:command", "Check a profile, or say which layer set a value; runs nothing."),
     "data": ("fineseg.cli.data:command", "Look at annotation files: how large the objects are."),
     "evaluate": ("fineseg.cli.evaluate:command", "Score a results file against ground truth."),
@@ -69,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cli.main(prog_name=PROGRAM)  # the shell asks for completions; click answers and exits
     try:
         status = _invoke(sys.argv[1:] if arguments is None else arguments)
+    except SessionLost as error:
+        _leave(_fail(str(error)))
     except FinesegError as error:
         status = _fail(str(error))
     except click.exceptions.NoArgsIsHelpError as error:
@@ -80,9 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = _fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted: the same command continues", err=True)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)  # threads still wait for a Ray that was killed: see `ray_session`
+        _leave(INTERRUPTED)
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _stdout_is_closed():
             status = 1  # the reader of our output has gone, as `fineseg ... | head` does: nobody to tell
@@ -108,11 +111,18 @@ def _invoke(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _leave(status: int) -> NoReturn:
+    """End the process on the spot: threads still wait for a Ray that is gone, see `ray_session`."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 def _interrupted(error: BaseException | None) -> bool:
     """Say whether an error came up while Ctrl-C was being answered: what was let go of then may well complain."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    while error is not None and not isinstance(error, KeyboardInterrupt | SessionLost):
         error = error.__context__
-    return error is not None
+    return isinstance(error, KeyboardInterrupt)
 
 
 def _fail(message: str) -> int:

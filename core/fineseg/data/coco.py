@@ -28,7 +28,7 @@ def split_of(document: Any, source: str, images: Path, name: str, *, labelled: b
     """Turn the parsed JSON of a COCO instances file into a split; `source` names the file in messages."""
     top = document_of(document, source, "images, annotations and categories")
     categories = _read_categories(top)
-    infos = _read_images(top, images)
+    infos = read_images(top, images)
     if labelled is None:
         labelled = "annotations" in top.value
     objects = _read_objects(top, infos, categories) if labelled else {}
@@ -40,31 +40,10 @@ def _read_categories(top: Entry) -> tuple[Category, ...]:
     seen: dict[int, str] = {}
     for entry in entries_of(top, "categories"):
         super_name = entry.text("supercategory") if entry.has("supercategory") else ""
-        found.append(Category(_new_id(entry, seen), entry.text("name"), super_name))
+        found.append(Category(new_id(entry, seen), entry.text("name"), super_name))
     if not found:
         raise top.fault("categories is empty; at least one class is needed")
     return tuple(sorted(found, key=lambda category: category.id))
-
-
-def _read_images(top: Entry, folder: Path) -> list[ImageInfo]:
-    found = []
-    seen: dict[int, str] = {}
-    for entry in entries_of(top, "images"):
-        number = _new_id(entry, seen)
-        name = entry.text("file_name")
-        if not name.strip() or "\0" in name:
-            raise entry.fault(f"file_name is {name!r}, which can be no file")
-        width, height = (entry.integer(side, 1, LARGEST_SIDE) for side in ("width", "height"))
-        found.append(ImageInfo(number, folder / name, width, height))
-    return found
-
-
-def _new_id(entry: Entry, seen: dict[int, str]) -> int:
-    number = entry.integer("id")
-    place = entry.where.rsplit(": ", 1)[-1]
-    if seen.setdefault(number, place) is not place:
-        raise entry.fault(f"id {number} is taken by {seen[number]}; ids must differ")
-    return number
 
 
 @dataclass(frozen=True)
@@ -94,7 +73,7 @@ def _read_objects(
 
 
 def _read_row(entry: Entry, seen: dict[int, str], images: dict[int, ImageInfo], labels: dict[int, int]) -> _Row:
-    number = _new_id(entry, seen)
+    number = new_id(entry, seen)
     image, label = known_image(entry, images), known_label(entry, labels)
     crowd = entry.get("iscrowd") if entry.has("iscrowd") else 0
     if crowd not in (0, 1):
@@ -125,7 +104,30 @@ def _true_object(row: _Row) -> TrueObject:
     return TrueObject(row.id, row.label, box, row.segmentation, area, row.crowd)
 
 
-# ------------------------------------------------- one entry; results use these too
+# ------------------------------------------- what other files in COCO's form use too
+
+
+def read_images(top: Entry, folder: Path) -> list[ImageInfo]:
+    """Return the images that a file lists; their file names are relative to `folder`."""
+    found = []
+    seen: dict[int, str] = {}
+    for entry in entries_of(top, "images"):
+        number = new_id(entry, seen)
+        name = entry.text("file_name")
+        if not name.strip() or "\0" in name:
+            raise entry.fault(f"file_name is {name!r}, which can be no file")
+        width, height = (entry.integer(side, 1, LARGEST_SIDE) for side in ("width", "height"))
+        found.append(ImageInfo(number, folder / name, width, height))
+    return found
+
+
+def new_id(entry: Entry, seen: dict[int, str]) -> int:
+    """Return the entry's id, which no entry before it has; `seen` remembers id -> place."""
+    number = entry.integer("id")
+    place = entry.where.rsplit(": ", 1)[-1]
+    if seen.setdefault(number, place) is not place:
+        raise entry.fault(f"id {number} is taken by {seen[number]}; ids must differ")
+    return number
 
 
 def known_image(entry: Entry, images: Mapping[int, ImageInfo]) -> ImageInfo:

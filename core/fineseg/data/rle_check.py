@@ -59,13 +59,27 @@ def _digits(counts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(b"".join(counts), dtype=np.uint8) - np.uint8(48), np.cumsum(lengths)
 
 
-def _check_runs(counts: Sequence[bytes], pixels: np.ndarray) -> dict[int, str]:
-    """Find strings, of good characters, with runs that are negative, too long, or do not sum up to the pixels [M]."""
+def decode_runs(counts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the runs [N] of sound compressed counts, at least one, string after string, and each string's end [M].
+
+    A string's runs are numbers of pixels, column by column, without and with the mask by turns, without it first.
+    """
+    runs, stops, _ = _runs(counts)
+    return runs, stops
+
+
+def _runs(counts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the runs [N], each string's end [M], and the positions of runs that are stated too long."""
     digits, ends = _digits(counts)
     values, number_ends, long = _numbers(digits)
     stops = np.searchsorted(number_ends, ends - 1) + 1
+    return _undo_differences(values, np.concatenate([[0], stops[:-1]]), stops), stops, long
+
+
+def _check_runs(counts: Sequence[bytes], pixels: np.ndarray) -> dict[int, str]:
+    """Find strings, of good characters, with runs that are negative, too long, or do not sum up to the pixels [M]."""
+    runs, stops, long = _runs(counts)
     first = np.concatenate([[0], stops[:-1]])
-    runs = _undo_differences(values, first, stops)
     total = np.add.reduceat(runs, first)
     impossible = np.minimum.reduceat(runs, first) < 0
     impossible[np.searchsorted(stops, long, side="right")] = True

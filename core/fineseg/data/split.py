@@ -52,14 +52,47 @@ class TrueObject:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """One segment of a panoptic map: its number there, and its class.
+
+    `label` is a position in `Split.panoptic_categories`, or -1 for a true segment of a class that is not in the table.
+    `area` is in pixels as the annotation file states it, None where nobody states it.
+    """
+
+    id: int
+    label: int
+    area: float | None = None
+    crowd: bool = False
+
+
+@dataclass(frozen=True)
+class PanopticFile:
+    """A panoptic map as it lies on the disk: a PNG whose colours are the ids of these segments, 0 where none is."""
+
+    file: Path
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True)
 class Split:
-    """Images of one split with their true objects. `labelled` is False for a test split without annotations."""
+    """Images of one split with their true objects. `labelled` is False for a test split without annotations.
+
+    A panoptic split also has `stuff` classes, and a map for each image; `categories` and `objects` are its things, so
+    that it serves instance models as it is. Labels in its maps count things first, then stuff.
+    """
 
     name: str
     categories: tuple[Category, ...]
     images: tuple[ImageInfo, ...]
     objects: Mapping[int, tuple[TrueObject, ...]] = field(default_factory=dict)
     labelled: bool = True
+    stuff: tuple[Category, ...] = ()
+    panoptic: Mapping[int, PanopticFile] = field(default_factory=dict)
+
+    @property
+    def panoptic_categories(self) -> tuple[Category, ...]:
+        """All classes of a panoptic map in the order of its labels: things, then stuff."""
+        return self.categories + self.stuff
 
     def objects_of(self, image_id: int) -> tuple[TrueObject, ...]:
         """Return the true objects of one image, in file order."""
@@ -70,4 +103,5 @@ class Split:
         wanted = set(image_ids)
         images = tuple(image for image in self.images if image.id in wanted)
         objects = {image.id: self.objects_of(image.id) for image in images}
-        return replace(self, name=name or self.name, images=images, objects=objects)
+        panoptic = {image.id: self.panoptic[image.id] for image in images if image.id in self.panoptic}
+        return replace(self, name=name or self.name, images=images, objects=objects, panoptic=panoptic)

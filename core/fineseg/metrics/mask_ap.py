@@ -55,7 +55,8 @@ class APResult:
     """Average precision in percent.
 
     `summary` has "AP" (mean over the IoU thresholds), "AP50", "AP75" and one entry an area range, in the order of the
-    ranges ("small" -> "APs"; ranges that share a first letter -> "AP_<name>"). `classes` are in the order of the split.
+    ranges ("small" -> "APs"; ranges that share a first letter -> "AP_<name>"). `classes` are in the order of the split;
+    what is measured over all classes at once, `metrics.holes`, has figures of its own and no classes.
     What has no truth is nan here and null in `plain()`.
     """
 
@@ -66,6 +67,11 @@ class APResult:
     def per_class(self) -> tuple[float, ...]:
         """The AP of each category."""
         return tuple(row.ap for row in self.classes)
+
+    @property
+    def support(self) -> tuple[int, ...]:
+        """The number of true objects of each category, crowds left out."""
+        return tuple(row.objects for row in self.classes)
 
     def plain(self) -> dict[str, Any]:
         """Return the result as JSON-ready data: nan, which JSON does not know, becomes None."""
@@ -90,10 +96,13 @@ def instance_ap(
     area_ranges: AreaRanges = COCO_AREA_RANGES,
     max_detections: Sequence[int] = COCO_MAX_DETECTIONS,
 ) -> dict[str, APResult]:
-    """Measure predictions as a run reports them: "segm", and "boundary" over all areas."""
+    """Measure predictions as a run reports them: AP of "segm", of "boundary" over all areas, and IoU of "holes"."""
+    from fineseg.metrics.holes import hole_iou
+
     return {
         "segm": mask_ap(truth, predictions, area_ranges=area_ranges, max_detections=max_detections),
         "boundary": mask_ap(truth, predictions, area_ranges={}, max_detections=max_detections, kind="boundary"),
+        "holes": APResult(hole_iou(truth, predictions, max(max_detections)), ()),
     }
 
 

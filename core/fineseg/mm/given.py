@@ -7,6 +7,7 @@ import torch
 from fineseg.catalog import Catalog
 from fineseg.errors import FinesegError
 from fineseg.mm.model import build_model
+from fineseg.mm.start import detector_state
 from fineseg.mm.weights import load_state, read_tensors
 from fineseg.profile.schema import ModelTable
 from fineseg.store import write_beside
@@ -20,7 +21,7 @@ def take_weights(model: ModelTable, catalog: Catalog, num_classes: int, source: 
     Raises `FinesegError` for a file that carries code, or that lacks a tensor of the model: what stayed at its random
     start would predict noise.
     """
-    state = read_tensors(str(source), target.parent)
+    state = detector_state(read_tensors(str(source), target.parent))
     built = build_model(model, catalog, num_classes, weights_cache=None, init=False)
     notes = load_state(built.module, state, str(source))
     surplus = [note for note in notes if note.endswith("not in the network")]

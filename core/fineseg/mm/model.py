@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import mmdet.models  # noqa: F401  fills mmengine's registry with the classes that mmdet itself names by string
+import torch
 from mmdet.models.data_preprocessors import DetDataPreprocessor
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
@@ -15,8 +16,19 @@ from torch import nn
 from fineseg.catalog import Catalog
 from fineseg.errors import FinesegError
 from fineseg.mm.quiet import quiet
+from fineseg.mm.start import load_start
 from fineseg.mm.weights import load_backbone
-from fineseg.parts import Backbone, BackboneSpec, Head, HeadInput, HeadSpec, Neck, Normalisation, TwoStagePredictor
+from fineseg.parts import (
+    Backbone,
+    BackboneSpec,
+    Head,
+    HeadInput,
+    HeadSpec,
+    Neck,
+    Normalisation,
+    OneStagePredictor,
+    TwoStagePredictor,
+)
 from fineseg.profile.schema import ModelTable
 
 PAD_DIVISOR = 32
@@ -24,10 +36,10 @@ PAD_DIVISOR = 32
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """A detector and what must be known to feed it. `notes` list weights that did not match."""
+    """A detector and what must be known to feed it. `notes` say what of the weights it starts from did not match."""
 
     module: nn.Module
-    predictor: TwoStagePredictor
+    predictor: TwoStagePredictor | OneStagePredictor
     normalisation: Normalisation
     paramwise: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
@@ -38,25 +50,34 @@ def build_model(
 ) -> BuiltModel:
     """Build a model's detector on the CPU.
 
-    With `init` its weights are initialised and pretrained backbone weights are read (downloads go to `weights_cache`);
-    without, they are left for a checkpoint to fill.
+    With `init` its weights are initialised and pretrained weights are read, the backbone's first, then the whole
+    detector's (downloads go to `weights_cache`); without, they are left for a checkpoint to fill.
     """
     backbone, neck_config, head = _specs(model, catalog, num_classes)
+    notes: list[str] = []
+    with quiet(), DefaultScope.overwrite_default_scope("mmdet"):
+        module = MODELS.build(_config(backbone, neck_config, head))
+        if init:
+            module.init_weights()
+        if init and backbone.weights is not None and weights_cache is not None:
+            notes = load_backbone(module.backbone, backbone.weights, weights_cache)
+        if init and model.weights is not None and weights_cache is not None:
+            with torch.device("meta"):
+                wider = MODELS.build(_config(*_specs(model, catalog, num_classes + 1)))
+            shapes = {key: tuple(value.shape) for key, value in wider.state_dict().items()}
+            notes = load_start(module, shapes, num_classes, model.weights, weights_cache)
+    paramwise = {**head.paramwise, **{f"backbone.{k}" if k else "backbone": v for k, v in backbone.paramwise.items()}}
+    return BuiltModel(module, head.predictor(module), backbone.normalisation, paramwise, tuple(notes))
+
+
+def _config(backbone: BackboneSpec, neck_config: Any, head: HeadSpec) -> ConfigDict:
     detector = {
         **head.detector,
         "backbone": backbone.config,
         "neck": neck_config,
         "data_preprocessor": _preprocessor(backbone.normalisation, masks=head.needs_masks),
     }
-    notes: list[str] = []
-    with quiet(), DefaultScope.overwrite_default_scope("mmdet"):
-        module = MODELS.build(ConfigDict(detector))
-        if init:
-            module.init_weights()
-        if init and backbone.weights is not None and weights_cache is not None:
-            notes = load_backbone(module.backbone, backbone.weights, weights_cache)
-    paramwise = {**head.paramwise, **{f"backbone.{k}" if k else "backbone": v for k, v in backbone.paramwise.items()}}
-    return BuiltModel(module, head.predictor(module), backbone.normalisation, paramwise, tuple(notes))
+    return ConfigDict(detector)
 
 
 def _specs(model: ModelTable, catalog: Catalog, num_classes: int) -> tuple[BackboneSpec, Any, HeadSpec]:

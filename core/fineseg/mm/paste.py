@@ -33,18 +33,27 @@ def _runs(mask: torch.Tensor, box: list[float], height: int, width: int, thresho
     """Return the run lengths of one mask, column after column, the first of them outside the mask."""
     left, right = _window(box[0], box[2], width)
     top, bottom = _window(box[1], box[3], height)
-    changes = np.zeros(0, dtype=np.int64)
-    if right > left and bottom > top:
-        x = _grid(left, right, box[0], box[2])
-        y = _grid(top, bottom, box[1], box[3])
-        window = _painted(mask, x, y, threshold).numpy().ravel()
-        # Each column of the window ends in a pixel that is not mask, so changes come in pairs.
-        changes = np.flatnonzero(window[1:] != window[:-1]) + 1
-        changes = np.concatenate([[0], changes]) if window[0] else changes
-        column, row = np.divmod(changes, bottom - top + 1)
-        changes = (left + column) * height + top + row
-        meeting = np.flatnonzero(changes[1:] == changes[:-1])  # a run down to the last row, another from the first
-        changes = np.delete(changes, [meeting, meeting + 1])
+    if right <= left or bottom <= top:
+        return np.array([height * width])
+    x = _grid(left, right, box[0], box[2])
+    y = _grid(top, bottom, box[1], box[3])
+    return window_runs(_painted(mask, x, y, threshold).numpy(), left, top, height, width)
+
+
+def window_runs(painted: np.ndarray, left: int, top: int, height: int, width: int) -> np.ndarray:
+    """Return the run lengths of a mask of (height, width) that lies in a window, column after column.
+
+    painted bool [w, h + 1] are the window's columns, the last pixel of each, which is below the window, false; `left`
+    and `top` is where it begins. The first run is outside the mask.
+    """
+    window = painted.ravel()
+    # Each column of the window ends in a pixel that is not mask, so changes come in pairs.
+    changes = np.flatnonzero(window[1:] != window[:-1]) + 1
+    changes = np.concatenate([[0], changes]) if window[0] else changes
+    column, row = np.divmod(changes, painted.shape[1])
+    changes = (left + column) * height + top + row
+    meeting = np.flatnonzero(changes[1:] == changes[:-1])  # a run down to the last row, another from the first
+    changes = np.delete(changes, [meeting, meeting + 1])
     if len(changes) and changes[-1] == height * width:
         return np.diff(changes, prepend=0)
     return np.diff(changes, prepend=0, append=height * width)

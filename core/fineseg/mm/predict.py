@@ -19,10 +19,11 @@ from fineseg.data.split import ImageInfo
 from fineseg.errors import FinesegError
 from fineseg.mm.images import read_image
 from fineseg.mm.model import PAD_DIVISOR, BuiltModel
+from fineseg.mm.one_stage import instances_at_once
 from fineseg.mm.paste import paste_to_rle
 from fineseg.mm.views import PLAIN, Frame, Viewing, frame_of
 from fineseg.mm.weights import load_state, read_checkpoint
-from fineseg.parts import Normalisation, TwoStagePredictor, View
+from fineseg.parts import MaskScoringPredictor, Normalisation, OneStagePredictor, TwoStagePredictor, View
 from fineseg.predictions import Instances, make_instances
 from fineseg.profile.schema import PredictTable
 
@@ -43,7 +44,15 @@ def predict_image(
 ) -> Instances:
     """Predict the instances of one image; the module must be in eval mode on `device`."""
     pixels = read_image(image.file)
-    looks = encode_views(built, pixels, viewing.views, predict, device)
+    encoded = encode_views(built, pixels, viewing.views, predict, device)
+    predictor = built.predictor
+    if isinstance(predictor, OneStagePredictor):
+        found = [instances_at_once(predictor, *each, image.id, predict) for each in encoded]
+        if viewing.merge is not None and len(found) > 1:
+            return viewing.merge(found)
+        (only,) = found
+        return only
+    looks = (Look(predictor, *each) for each in encoded)
     if viewing.merge is None or len(viewing.views) == 1:
         return _instances(image, pixels, predict, detect_together(list(looks), predict))
     return viewing.merge([_instances(image, pixels, predict, detect_alone(one, predict)) for one in looks])
@@ -63,7 +72,7 @@ class Look:
 
 def encode_views(
     built: BuiltModel, pixels: np.ndarray, views: Iterable[View], predict: PredictTable, device: torch.device
-) -> Iterator[Look]:
+) -> Iterator[tuple[Sequence[Tensor], Frame]]:
     """Encode an image, uint8 BGR [H, W, 3], in each view in turn; views of one size and adjustment scale it once."""
     height, width = pixels.shape[:2]
     scaled: dict[tuple[tuple[int, int], int], Tensor] = {}
@@ -72,7 +81,7 @@ def encode_views(
         key = (frame.size, id(view.adjust))
         if key not in scaled:
             scaled[key] = prepare_image(_adjusted(pixels, view), frame.size, built.normalisation).to(device)
-        yield Look(built.predictor, built.predictor.encode(_mirrored(scaled[key], frame)), frame)
+        yield built.predictor.encode(_mirrored(scaled[key], frame)), frame
 
 
 def prepare_image(pixels: np.ndarray, size: tuple[int, int], normalisation: Normalisation) -> Tensor:
@@ -120,14 +129,20 @@ class Detections:
     labels: Tensor
     masks: Tensor
 
+    def weighted(self, quality: Tensor) -> "Detections":
+        """Return the detections with scores multiplied by their masks' quality [N], best first."""
+        scores, order = (self.scores * quality).sort(descending=True, stable=True)
+        return Detections(self.boxes[order], scores, self.labels[order], self.masks[order])
+
 
 def detect_alone(one: Look, predict: PredictTable) -> Detections:
     """Go all steps in the frame of one look."""
     ((proposals, _),) = one.predictor.proposals(one.features, [one.frame.size])
     ((boxes, scores),) = one.predictor.boxes(one.features, [proposals], [one.frame.size])
     boxes, scores, labels = detect(boxes, scores, predict)
-    (masks,) = one.predictor.masks(one.features, [boxes], [labels])
-    return Detections(one.frame.to_original(boxes), scores, labels, one.frame.mirror(masks))
+    masks, *quality = _masks(one, boxes, labels)
+    found = Detections(one.frame.to_original(boxes), scores, labels, masks)
+    return found.weighted(*quality) if quality else found
 
 
 def detect_together(looks: Sequence[Look], predict: PredictTable) -> Detections:
@@ -139,13 +154,11 @@ def detect_together(looks: Sequence[Look], predict: PredictTable) -> Detections:
     if len(looks) == 1:
         return detect_alone(looks[0], predict)
     proposals = share_proposals(looks)
-    judged = [one.predictor.boxes(one.features, [one.frame.to_view(proposals)], [one.frame.size])[0] for one in looks]
-    boxes = _mean(one.frame.to_original(boxes) for one, (boxes, _) in zip(looks, judged, strict=True))
-    boxes, scores, labels = detect(boxes, _mean(scores for _, scores in judged), predict)
-    masks = _mean(
-        one.frame.mirror(one.predictor.masks(one.features, [one.frame.to_view(boxes)], [labels])[0]) for one in looks
-    )
-    return Detections(boxes, scores, labels, masks)
+    boxes, scores = _mean(_judged(one, one.frame.to_view(proposals)) for one in looks)
+    boxes, scores, labels = detect(boxes, scores, predict)
+    masks, *quality = _mean(_masks(one, one.frame.to_view(boxes), labels) for one in looks)
+    found = Detections(boxes, scores, labels, masks)
+    return found.weighted(*quality) if quality else found
 
 
 def share_proposals(looks: Sequence[Look]) -> Tensor:
@@ -179,13 +192,29 @@ def detect(boxes: Tensor, scores: Tensor, predict: PredictTable) -> tuple[Tensor
     return boxes[keep], scores[keep], label[keep]
 
 
-def _mean(tensors: Iterable[Tensor]) -> Tensor:
-    """Average tensors of one shape, one at a time."""
-    waiting = iter(tensors)
-    total, count = next(waiting), 1
-    for tensor in waiting:
-        total, count = total + tensor, count + 1
-    return total / count
+def _judged(one: Look, proposals: Tensor) -> tuple[Tensor, Tensor]:
+    """Judge proposals [R, 4] of the look's frame: boxes in the original frame, and probabilities [R, C + 1]."""
+    ((boxes, scores),) = one.predictor.boxes(one.features, [proposals], [one.frame.size])
+    return one.frame.to_original(boxes), scores
+
+
+def _masks(one: Look, boxes: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    """Return the masks [N, S, S] of boxes of the look's frame, not mirrored, and their quality [N] if the head says."""
+    masks = one.predictor.masks(one.features, [boxes], [labels])
+    upright = one.frame.mirror(masks[0])
+    if not isinstance(one.predictor, MaskScoringPredictor):
+        return (upright,)
+    return upright, one.predictor.quality(one.features, [boxes], [labels], masks)[0]
+
+
+def _mean(tuples: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Average tuples of tensors of the same shapes, one at a time."""
+    waiting = iter(tuples)
+    totals, count = next(waiting), 1
+    for tensors in waiting:
+        totals = tuple(total + tensor for total, tensor in zip(totals, tensors, strict=True))
+        count += 1
+    return tuple(total / count for total in totals)
 
 
 def _instances(image: ImageInfo, pixels: np.ndarray, predict: PredictTable, found: Detections) -> Instances:

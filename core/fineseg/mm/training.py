@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.config import ConfigDict
 from mmengine.dataset import DefaultSampler, pseudo_collate
+from mmengine.hooks import SyncBuffersHook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper, CosineAnnealingLR, LinearLR, MultiStepLR, OptimWrapper
 from mmengine.runner import Runner
@@ -18,6 +19,7 @@ from fineseg.errors import FinesegError
 from fineseg.mm.dataset import TrainingImages
 from fineseg.mm.model import build_model
 from fineseg.mm.quiet import quiet
+from fineseg.mm.sync_norm import sync_on_cpu
 from fineseg.mm.training_hook import TrainingEvents, TrainingHook
 from fineseg.profile.schema import MetricTable, ModelTable, PredictTable, TrainTable
 
@@ -82,8 +84,7 @@ def _runner(
     steps: int,
     scratch: str,
 ) -> Runner:
-    distributed = job.world > 1
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    distributed, cuda = job.world > 1, torch.cuda.is_available()
     settings = {
         "model": module,
         "work_dir": scratch,
@@ -98,17 +99,20 @@ def _runner(
         "optim_wrapper": optimiser_config(job.train, paramwise),
         "param_scheduler": schedule_config(job.train, steps),
         "default_hooks": {"logger": None, "checkpoint": None, "timer": None},
-        "custom_hooks": [hook],
+        "custom_hooks": [hook, *([{"type": SyncBuffersHook}] if distributed else [])],
         "launcher": "pytorch" if distributed else "none",
-        "env_cfg": {"mp_cfg": {"mp_start_method": "spawn", "opencv_num_threads": 1}, "dist_cfg": {"backend": backend}},
+        "env_cfg": {"mp_cfg": {"mp_start_method": "spawn", "opencv_num_threads": 1}},
         "log_level": "ERROR",
         "experiment_name": f"fineseg-{job.folder.name}",
         "randomness": {"seed": job.train.seed},
     }
     if distributed:
         # mmengine hands DDP a device id even on a CPU, which DDP refuses.
-        wrapper = {"type": MMDistributedDataParallel, "device_ids": None, "broadcast_buffers": False}
-        settings["cfg"] = ConfigDict(model_wrapper_cfg=wrapper) if backend == "gloo" else None
+        devices = [torch.cuda.current_device()] if cuda else None
+        wrapper = {"type": MMDistributedDataParallel, "device_ids": devices, "broadcast_buffers": False}
+        settings["cfg"] = ConfigDict(model_wrapper_cfg=wrapper)
+        if not cuda:
+            sync_on_cpu(module)
     return QuietRunner(**settings)
 
 

@@ -1,8 +1,11 @@
 """What fineseg does while mmengine trains: seed, count, log, validate, checkpoint, resume."""
 
+import io
 import json
 import math
 import random
+import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +26,7 @@ from fineseg.mm.model import BuiltModel
 from fineseg.mm.predict import predict_image
 from fineseg.mm.weights import read_checkpoint
 from fineseg.predictions import Instances
-from fineseg.store import CURVE, LEDGER, WEIGHTS, append_row, read_rows, write_text
+from fineseg.store import CURVE, LEDGER, NOT_MATCHED, WEIGHTS, append_row, read_rows, write_beside, write_text
 
 if TYPE_CHECKING:
     from fineseg.mm.training import TrainingJob
@@ -64,7 +67,7 @@ class TrainingHook(Hook):
         if self.events.resume_from is not None:
             self._resume(runner, self.events.resume_from)
         elif self.job.rank == 0:
-            write_text(self.job.folder / "weights_not_matched.txt", "".join(f"{n}\n" for n in self.built.notes))
+            write_text(self.job.folder / NOT_MATCHED, "".join(f"{n}\n" for n in self.built.notes))
         if self.job.rank == 0:
             _cut_curve(self.job.folder / CURVE, runner.iter)
             self.scalars = SummaryWriter(str(self.job.folder / "tensorboard"), purge_step=runner.iter + 1)
@@ -117,6 +120,7 @@ class TrainingHook(Hook):
             "seconds": round(now - self.mark, 3),
             "workers": self.job.world,
             "device": torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads",
+            **_peak_memory(),
         }
         self.unlogged_steps, self.mark = 0, now
         append_row(self.job.folder / LEDGER, done)
@@ -162,14 +166,14 @@ class TrainingHook(Hook):
             return
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            torch.save({"model": self.built.module.state_dict()}, folder / WEIGHTS)
+            _save({"model": self.built.module.state_dict()}, folder / WEIGHTS)
             state = {
                 "optimiser": runner.optim_wrapper.state_dict(),
                 "schedules": [schedule.state_dict() for schedule in runner.param_schedulers or []],
                 "epoch": runner.epoch + 1,
                 "step": runner.iter,
             }
-            torch.save(state, folder / STATE)
+            _save(state, folder / STATE)
             self.events.checkpoint(metrics, folder)
 
     def _resume(self, runner: Runner, folder: Path) -> None:
@@ -180,6 +184,22 @@ class TrainingHook(Hook):
             schedule.load_state_dict(saved)
         runner.train_loop._epoch = state["epoch"]
         runner.train_loop._iter = state["step"]
+
+
+def _save(state: Mapping[str, Any], file: Path) -> None:
+    """Write a checkpoint; of a full disk torch's own writer of files says only "unexpected pos"."""
+    whole = io.BytesIO()
+    torch.save(state, whole)
+    write_beside(file, lambda beside: beside.write_bytes(whole.getbuffer()))
+
+
+def _peak_memory() -> dict[str, float]:
+    """Return the most memory [GiB] that this process has had, and that torch has had of its GPU."""
+    unit = 1 if sys.platform == "darwin" else 2**10
+    peak = {"memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 2)}
+    if torch.cuda.is_available():
+        peak["gpu_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    return peak
 
 
 def _number(value: Any) -> float:

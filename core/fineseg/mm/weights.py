@@ -6,7 +6,9 @@ Every tensor file goes through here, pretrained, resumed or predicted with: `wei
 import hashlib
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +20,51 @@ from fineseg.errors import FinesegError
 from fineseg.parts import Weights
 from fineseg.store import write_beside
 
-NESTED = ("state_dict", "model", "model_state_dict")
-"""Where checkpoints of other projects keep the tensors."""
+NESTED = ("state_dict", "model", "model_state_dict", "ema_state_dict", "state_dict_ema", "model_ema")
+"""Where checkpoints of other projects keep the tensors; of averaged ones only where there are no others."""
+
+
+class Inert:
+    """Stands for an object beside the tensors of a published checkpoint: takes anything, keeps and does nothing."""
+
+    def __init__(self, *parts: object) -> None: ...
+
+    def __new__(cls, *parts: object) -> "Inert":
+        """Return an empty object; `parts` is what the file would have built the real one of."""
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        """Forget it."""
+
+
+STAND_INS: tuple[tuple[type, str], ...] = (
+    # The loss history that mmengine saves along; its methods are named through getattr, which is never called.
+    (Inert, "mmengine.logging.history_buffer.HistoryBuffer"),
+    (Inert, "builtins.getattr"),
+    *((Inert, f"numpy.{core}.multiarray.{name}") for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    (Inert, "numpy.ndarray"),
+    (Inert, "numpy.dtype"),
+    (Inert, "argparse.Namespace"),
+    (Inert, "pathlib.PosixPath"),
+    (OrderedDict, "mmengine.config.config.ConfigDict"),
+    (OrderedDict, "mmcv.utils.config.ConfigDict"),
+    (OrderedDict, "addict.addict.Dict"),
+)
+"""What published checkpoints hold besides plain data, by name, and what is built in its place: none of it is imported.
+
+Any other name in a file is refused.
+"""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a torch checkpoint of plain data and tensors onto the CPU.
 
-    Raises `FinesegError` for a file that is missing, damaged, or holds anything but tensors and plain data.
+    Raises `FinesegError` for a file that is missing, damaged, or holds anything but tensors, plain data, and what
+    `STAND_INS` names, which comes back empty.
     """
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with _stand_ins():
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FinesegError(f"{path}: no such weights file") from None
     except (
@@ -47,12 +83,27 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return loaded
 
 
+@contextmanager
+def _stand_ins() -> Iterator[None]:
+    """Let `STAND_INS` be all that torch allows beyond tensors, whatever a library allows in this process."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(list(STAND_INS))
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
+
+
 def read_tensors(source: str, cache: Path) -> dict[str, torch.Tensor]:
     """Read the tensors of a weights file: a path or URL of a torch checkpoint or an .npz archive."""
-    path = _download(source, cache) if source.startswith(("http://", "https://")) else Path(source)
-    if path.suffix == ".npz":
-        return _read_npz(path)
-    loaded = read_checkpoint(path)
+    path = local_file(source, cache)
+    return _read_npz(path) if path.suffix == ".npz" else tensors_of(read_checkpoint(path))
+
+
+def tensors_of(loaded: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint, wherever its project keeps them."""
     for name in NESTED:
         if isinstance(loaded.get(name), dict):
             loaded = loaded[name]
@@ -69,8 +120,12 @@ def _read_npz(path: Path) -> dict[str, torch.Tensor]:
         raise FinesegError(f"{path}: refused: not an archive of plain arrays ({error})") from None
 
 
+def local_file(source: str, cache: Path) -> Path:
+    """Return the file that a path or URL means; a URL is fetched once, and the copy stays in the cache folder."""
+    return _download(source, cache) if source.startswith(("http://", "https://")) else Path(source)
+
+
 def _download(url: str, cache: Path) -> Path:
-    """Fetch a URL once; the copy stays in the cache folder."""
     target = cache / f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{url.rsplit('/', 1)[-1]}"
     if not target.exists():
         try:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from fineseg.catalog import Catalog
 from fineseg.errors import FinesegError, ProfileError
-from fineseg.parts import Head
+from fineseg.parts import Head, Submission
 from fineseg.profile.faults import faults_of, suggest
 from fineseg.profile.layers import at, merge
 from fineseg.profile.schema import SHARED_PROPOSALS, PartChoice, Profile, TrainTable
@@ -29,6 +29,7 @@ def check_tables(tables: Mapping[str, Any], catalog: Catalog, file: Path) -> Pro
     faults += _model_faults(tables)
     faults += _final_faults(tables)
     faults += _view_faults(tables, catalog)
+    faults += _format_faults(tables, catalog)
     if faults or profile is None:
         raise ProfileError([f"{file}: {fault}" for fault in dict.fromkeys(faults)])
     return profile
@@ -127,6 +128,21 @@ def _view_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
                 f"predict.merge_views = ENSEMBLER ({', '.join(catalog.names('ensembler')) or 'none is installed'})"
             )
     return faults
+
+
+def _format_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
+    """Refuse a submission format that takes other predictions than the competition's task makes."""
+    value = _at(tables, ("submission", "format"))
+    name = value.get("name") if isinstance(value, Mapping) else value
+    competition = tables.get("competition")
+    task = competition.get("task", "instance") if isinstance(competition, Mapping) else None
+    if task not in ("instance", "panoptic"):
+        return []  # the schema's own check has said so
+    return [
+        f'submission.format: \'{name}\' is of the task "{entry.part.task}"; competition.task is "{task}"'
+        for entry in catalog.of_kind("submission")
+        if entry.part.name == name and isinstance(entry.part, Submission) and entry.part.task != task
+    ]
 
 
 def _final_faults(tables: Mapping[str, Any]) -> list[str]:

@@ -13,8 +13,8 @@ NAME = re.compile(r'(?:^|\.)("[^"]*"|[^.]*)')
 PART_KEYS = frozenset({"backbone", "neck", "head", "dataset", "merge_views", "ensembler", "format"})
 """Keys whose value chooses a part: a bare name there stands for a table with that `name` alone."""
 
-WHOLE = frozenset({"space"})
-"""Tables that a layer replaces whole: a search space says all that varies, and no more."""
+WHOLE = frozenset({"space", "set"})
+"""Tables that a layer replaces whole: they say all that varies, or all that a row changes, and no more."""
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,26 @@ def _anchored(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(space, Mapping):
         anchored = {key: _anchored_choices(key, entry, folder) for key, entry in space.items()}
         tables["sweep"] = {**tables["sweep"], "space": anchored}
+    ablations = tables.get("tables")
+    if isinstance(ablations, Mapping):
+        tables["tables"] = {name: _anchored_ablation(ablation, folder) for name, ablation in ablations.items()}
     return tables
+
+
+def _anchored_ablation(table: Any, folder: Path) -> Any:
+    """Make the paths among what the rows of an ablation table set absolute."""
+    if not isinstance(table, Mapping):
+        return table
+    table = dict(table)
+    if isinstance(table.get("set"), Mapping):
+        table["set"] = {key: _anchored_value(key, value, folder) for key, value in table["set"].items()}
+    if isinstance(table.get("rows"), Mapping):
+        table["rows"] = {name: _anchored_ablation(row, folder) for name, row in table["rows"].items()}
+    return table
+
+
+def _anchored_value(key: str, value: Any, folder: Path) -> Any:
+    return at(_anchored(as_tables({key: value}), folder), key) if key.startswith(("models.", "data.")) else value
 
 
 def _anchored_choices(key: str, entry: Any, folder: Path) -> Any:
@@ -186,17 +205,22 @@ def _anchored_choices(key: str, entry: Any, folder: Path) -> Any:
     choices = entry.get("choice") if isinstance(entry, Mapping) else None
     if not isinstance(choices, list) or not key.startswith("models."):
         return entry
-    return {**entry, "choice": [at(_anchored(as_tables({key: choice}), folder), key) for choice in choices]}
+    return {**entry, "choice": [_anchored_value(key, choice, folder) for choice in choices]}
 
 
 def _anchored_model(model: Any, folder: Path) -> Any:
-    backbone = model.get("backbone") if isinstance(model, Mapping) else None
-    if not isinstance(backbone, Mapping):
+    if not isinstance(model, Mapping):
         return model
-    weights = backbone.get("weights")
+    model = _anchored_weights(model, folder)
+    backbone = model.get("backbone")
+    return {**model, "backbone": _anchored_weights(backbone, folder)} if isinstance(backbone, Mapping) else model
+
+
+def _anchored_weights(table: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    weights = table.get("weights")
     if not isinstance(weights, str) or "://" in weights or weights == "none":
-        return model
-    return {**model, "backbone": {**backbone, "weights": _absolute(weights, folder)}}
+        return table
+    return {**table, "weights": _absolute(weights, folder)}
 
 
 def _absolute(path: str, folder: Path) -> str:

@@ -9,18 +9,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from fineseg.profile.base import Table
 from fineseg.profile.layers import merge
+from fineseg.profile.row_schema import AblationTable
 
 SHARED_PROPOSALS = "shared-proposals"
 """The manner of merging views that is no part: it goes on inside the prediction of one image."""
 NOT_IN_KEYS = frozenset({"workers", "cpus", "keep", "checkpoint_every", "final"})
 """Settings of `[train]` that change how a training runs, not what comes out of it: no content key holds them."""
-
-
-class Table(BaseModel):
-    """Base of every table: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PartChoice(BaseModel):
@@ -41,7 +37,7 @@ class PartChoice(BaseModel):
         return dict(self.model_extra or {})
 
 
-def _folder_name(name: str) -> str:
+def folder_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ValueError(f"must be letters, digits, '.', '_' and '-', a letter or digit first, not \"{name}\"")
     return name
@@ -50,7 +46,7 @@ def _folder_name(name: str) -> str:
 class CompetitionTable(Table):
     """`[competition]`: what is competed in."""
 
-    name: Annotated[str, AfterValidator(_folder_name), Field(description="short name, used for folders")]
+    name: Annotated[str, AfterValidator(folder_name), Field(description="short name, used for folders")]
     title: str = Field(default="", description="title on the report")
     task: Literal["instance"] = Field(default="instance", description="what is segmented")
     models: tuple[str, ...] | None = Field(
@@ -178,12 +174,27 @@ class TrainTable(Table):
         return self
 
 
+def _weights_source(source: Any) -> Any:
+    if not isinstance(source, str):
+        return source
+    scheme, separator, _ = source.partition("://")
+    if separator and scheme not in ("http", "https"):
+        raise ValueError(f"weights come from a file path or an http(s) address, not {scheme}://")
+    # TOML has no null: an overlay takes a profile's weights away by this word.
+    return None if source == "none" else source
+
+
 class ModelTable(Table):
     """`[models.X]`: one detector to train."""
 
     backbone: PartChoice
     neck: PartChoice
     head: PartChoice
+    weights: Annotated[str | None, BeforeValidator(_weights_source)] = Field(
+        default=None,
+        description="checkpoint that the whole detector starts from: a file path, an http(s) address, or 'none'; what "
+        "the file does not hold in the same shape stays at its start",
+    )
     train: Mapping[str, Any] = Field(default={}, description="what differs from [train]")
 
 
@@ -328,6 +339,7 @@ class Profile(Table):
     combine: CombineTable | None = None
     submission: SubmissionTable | None = None
     sweep: SweepTable | None = None
+    tables: Mapping[str, AblationTable] = {}
     plugins: PluginsTable = PluginsTable()
 
     @property

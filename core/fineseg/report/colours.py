@@ -6,7 +6,10 @@ _CLASSES = (
     "#e6194b", "#2f7ed8", "#ffb000", "#2ca44f", "#9b4dca", "#14b8c4", "#f3722c", "#e83e9c",
     "#8fbf26", "#6a5cff", "#a9673a", "#00a884", "#ff8fa3", "#5b8c00", "#7aa7ff", "#c9a227",
 )  # fmt: skip
-_MODELS = ("#2f7ed8", "#e8710a", "#1a9f5a", "#b04fd0", "#d93a5e", "#0f9fb5", "#9a8a00", "#8d6e63")
+_MODELS = (
+    "#2f7ed8", "#e8710a", "#1a9f5a", "#b04fd0", "#d93a5e", "#0f9fb5",
+    "#9a8a00", "#8d6e63", "#5e6ad2", "#6b9e1f", "#c2557a", "#5a7a8c",
+)  # fmt: skip
 _GOLDEN_RATIO = 0.618034
 
 

@@ -18,7 +18,7 @@ from fineseg.report.templates import render_section
 COMBINED = "combined"
 METRIC = "segm"
 CURVES = {"loss": "Training loss", "AP": "Validation AP", "lr": "Learning rate"}
-METRIC_TITLES = {"segm": "Mask AP", "bbox": "Box AP", "boundary": "Boundary AP"}
+METRIC_TITLES = {"segm": "Mask AP", "bbox": "Box AP", "boundary": "Boundary AP", "holes": "IoU of holes"}
 MEANINGS = {
     "AP": "mean over IoU .50:.05:.95",
     "AP50": "at IoU .50",
@@ -195,8 +195,14 @@ def what_ran(data: ReportData) -> str | None:
         stages=[(name, duration(seconds), seconds) for name, seconds in manifest.get("seconds", {}).items()],
         trainings=manifest.get("trainings", {}),
         work=_work_words(manifest.get("work", {})),
-        full=shlex.join([*command.split()[:2], data.profile]) if "--demo" in command.split() else None,
+        full=_full(command, data) if "--demo" in command.split() else None,
     )
+
+
+def _full(command: str, data: ReportData) -> str:
+    """Return the command that does at full size what was done at demo size; the verbs take a profile, one a table."""
+    table = [data.manifest["table"]] if "table" in data.manifest else []
+    return shlex.join([*command.split()[:2], data.profile, *table])
 
 
 def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

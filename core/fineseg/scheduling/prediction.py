@@ -1,55 +1,38 @@
 """Prediction over Ray: fixed shards of image ids, a bounded pool of actors, each shard one file written whole."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from fineseg.errors import FinesegError
-from fineseg.scheduling.board import watched
+from fineseg.scheduling.board import Poster, watched
 from fineseg.scheduling.orders import PredictionOrder, PredictionSetting, State
-from fineseg.scheduling.session import resources
+from fineseg.scheduling.pool import Pool, ShardWorker
+from fineseg.scheduling.session import nodes, room, total
 
 
 def predict_all(
     orders: Sequence[PredictionOrder], setting: PredictionSetting, show: Callable[[str, State], None]
 ) -> None:
-    """Predict all shards; raises what a shard raised once the running ones have ended."""
-    cpus, gpus = resources()
-    room = gpus or cpus // setting.cpus
-    if room < 1:
-        raise FinesegError(f"predict.cpus = {setting.cpus}: Ray found {cpus} cores; lower it")
+    """Predict all shards; raises what a shard raised once those of other models have ended (see `Pool`)."""
+    machines = nodes()
+    size = room(machines, setting.cpus)
+    if size < 1:
+        raise FinesegError(f"predict.cpus = {setting.cpus}: no room on the {total(machines)} that Ray found; lower it")
+    gpus = any(cards for _, cards in machines)
     with watched(show) as board:
-        remote = ray.remote(num_cpus=setting.cpus, num_gpus=1 if gpus else 0)(ShardPredictor)
-        actors = [remote.remote(setting, board) for _ in range(min(room, len(orders)))]
+        worker = ray.remote(num_cpus=setting.cpus, num_gpus=1 if gpus else 0)(ShardWorker)
+        pool = Pool(orders, lambda: worker.remote(partial(ShardPredictor, setting, board)), min(size, len(orders)))
         try:
-            _drain(iter(orders), actors)
-        finally:
-            for actor in actors:
-                ray.kill(actor)
-
-
-def _drain(orders: Iterator[PredictionOrder], actors: list[Any]) -> None:
-    """Keep every actor busy with one shard at a time."""
-    busy: dict[Any, Any] = {}
-    for actor in actors:
-        order = next(orders, None)
-        if order is not None:
-            busy[actor.predict.remote(order)] = actor
-    while busy:
-        (ready,), _ = ray.wait(list(busy), num_returns=1)
-        actor = busy.pop(ready)
-        try:
-            ray.get(ready)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, FinesegError):
-                raise FinesegError(str(error.cause)) from None
+            pool.run()
+        except Exception:
+            pool.close()
             raise
-        order = next(orders, None)
-        if order is not None:
-            busy[actor.predict.remote(order)] = actor
+        pool.close()
 
 
 class ShardPredictor:
@@ -81,11 +64,12 @@ class ShardPredictor:
 
         built = self._model(order)
         split = getattr(self.splits, order.role).select(order.image_ids)
+        post = Poster(self.board, f"{order.topic}/{Path(order.file).name}")
         started = time.monotonic()
         found = []
         for done, image in enumerate(split.images, start=1):
             found.append(predict_image(built, image, self.profile.predict, self.device, self.viewing))
-            self.board.post.remote(f"{order.topic}/{Path(order.file).name}", (done, len(split.images), ""))
+            post(done, len(split.images))
         work = {"images": len(found), "seconds": round(time.monotonic() - started, 3)}
         append_row(Path(order.file).parent / LEDGER, work)
         write_instances(Path(order.file), found)

@@ -2,12 +2,19 @@
 
 import logging
 import os
+import shutil
+import signal
+import socket
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
 
 import psutil
+
+from fineseg.errors import FinesegError, SessionLost
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """No data set goes through the object store, so the default of 30% of memory would be waste."""
@@ -27,41 +34,151 @@ ENVIRONMENT = {
 LOCAL_ENVIRONMENT = {
     "RAY_worker_maximum_startup_concurrency": "64",  # Ray warns of 4 times the cores, and a trial has several processes
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more for each training, and nobody preempts a laptop
+    "RAY_enable_pipe_based_agent_to_parent_health_check": "1",  # else its agents outlive a killed driver by a minute
 }
+HANDED_ON = ("FINESEG_DISABLE_PLUGINS",)
+"""Variables of the command that its processes on other machines must see too."""
+
+WATCH_INTERVAL = 1.0
+MISSES = 3
+"""So many times [s apart] Ray must not answer to count as gone."""
+DRIVER_SIGNAL = signal.SIGUSR1
+
+
+class Lost(BaseException):
+    """Ray is gone, in the main thread: not an `Exception`, which code in between might take for its own."""
 
 
 @contextmanager
 def ray_session(address: str | None = None) -> Iterator[Any]:
     """Start (or join, with `address`) Ray, and leave it at the end.
 
-    After Ctrl-C, threads of trainings still wait for Ray and would call it while it shuts down, which ends the process
-    on the spot. A private Ray is killed then, and the caller must end the process without further ado (`os._exit`).
+    After Ctrl-C, or when Ray's own processes have died, threads of trainings still wait for Ray and would call it while
+    it shuts down, which ends the process on the spot. A private Ray is killed then, and the caller must end the process
+    without further ado (`os._exit`). Raises `SessionLost` when Ray's own processes have died, and `FinesegError` when
+    there is no cluster to join.
     """
-    for name, value in {**ENVIRONMENT, **(LOCAL_ENVIRONMENT if address is None else {})}.items():
+    local = address is None
+    for name, value in {**ENVIRONMENT, **(LOCAL_ENVIRONMENT if local else {})}.items():
         os.environ.setdefault(name, value)
     import ray
 
-    options: dict[str, Any] = {
-        "address": address or "local",
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-        "configure_logging": True,
-    }
-    if address is None:
-        options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ray.init(**options)
+    context = _join(ray, address) if address is not None else _start(ray)
     try:
-        yield ray
-    except KeyboardInterrupt:
-        if address is None:
+        with _watch(ray, "Ray on this machine" if address is None else f"the Ray cluster at {address}"):
+            yield ray
+    except (KeyboardInterrupt, Lost) as error:
+        if local:
             _kill_children()
+        if isinstance(error, Lost):
+            raise SessionLost(str(error)) from None
         raise
     except BaseException:
         ray.shutdown()
         raise
     ray.shutdown()
+    if local:  # its logs and sockets; a session that broke off leaves them, to be looked at
+        shutil.rmtree(context.address_info["session_dir"], ignore_errors=True)
+
+
+def _start(ray: Any) -> Any:
+    return _init(ray, address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES)
+
+
+def _join(ray: Any, address: str) -> Any:
+    if "://" in address:
+        raise FinesegError(
+            f"--ray {address}: a Ray client has no share in the store; give the command on a machine of the cluster, "
+            "with --ray auto or --ray HOST:PORT"
+        )
+    host, colon, port = address.rpartition(":")
+    if colon and not (port.isdigit() and _answers(host.strip("[]"), int(port))):  # Ray would try for minutes
+        raise FinesegError(f"--ray {address}: nothing answers there; start a cluster with `ray start --head`")
+    handed_on = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+    try:
+        return _init(ray, address=address, runtime_env={"env_vars": {**ENVIRONMENT, **handed_on}})
+    except (ConnectionError, ValueError) as error:
+        raise FinesegError(
+            f"--ray {address}: no Ray cluster to join here ({_first_line(error)}); start one with `ray start --head`"
+        ) from None
+    except (RuntimeError, ray.exceptions.AuthenticationError) as error:
+        if "ersion mismatch" in str(error):
+            raise FinesegError(
+                f"--ray {address}: {' '.join(str(error).split())}; install the same everywhere"
+            ) from None
+        if "uthentication" in str(error):
+            raise FinesegError(
+                f"--ray {address}: refused without the cluster's token; copy its ~/.ray/auth_token to this machine"
+            ) from None
+        raise
+
+
+def _init(ray: Any, **options: Any) -> Any:
+    # Ray prints pages of its logs when one of its processes dies, whatever is asked of it; we say what it means.
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+# -------------------------------------------------------------- whether it is still there
+
+
+@contextmanager
+def _watch(ray: Any, name: str) -> Iterator[None]:
+    """Raise `Lost` in the main thread when Ray's node process here, or the head's directory, has died.
+
+    Ray itself would let the driver wait for minutes, and end it without a word then.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stop, lost = threading.Event(), threading.Event()
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        if lost.is_set():
+            lost.clear()  # once
+            raise Lost(f"{name} is gone: one of its own processes was killed; the same command continues")
+
+    def poll() -> None:
+        misses = 0
+        while not stop.wait(WATCH_INTERVAL):
+            misses = 0 if all(_answers(*place) for place in places) else misses + 1
+            if misses >= MISSES:
+                lost.set()
+                while lost.is_set() and not stop.wait(WATCH_INTERVAL):
+                    signal.pthread_kill(threading.main_thread().ident or 0, DRIVER_SIGNAL)
+
+    places = _places(ray)
+    before = signal.signal(DRIVER_SIGNAL, tell)
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        lost.clear()
+        signal.signal(DRIVER_SIGNAL, before)
+
+
+def _places(ray: Any) -> list[tuple[str, int]]:
+    """Return (host, port) of the head's directory and of this machine's node process."""
+    context = ray.get_runtime_context()
+    host, _, port = context.gcs_address.rpartition(":")
+    here = [node for node in ray.nodes() if node["NodeID"] == context.get_node_id()]
+    return [(host.strip("[]"), int(port)), *((node["NodeManagerAddress"], node["NodeManagerPort"]) for node in here)]
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _kill_children() -> None:
@@ -71,9 +188,29 @@ def _kill_children() -> None:
             child.kill()
 
 
-def resources() -> tuple[int, int]:
-    """Return (CPUs, GPUs) of the session."""
+# ------------------------------------------------------------------------ how much there is
+
+
+def nodes() -> list[tuple[int, int]]:
+    """Return (cores, GPUs) of every machine of the session."""
     import ray
 
-    found = ray.cluster_resources()
-    return max(1, int(found.get("CPU", 1))), int(found.get("GPU", 0))
+    found: list[Mapping[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in found]
+
+
+def room(machines: Sequence[tuple[int, int]], cores: int) -> int:
+    """Return how many processes of so many cores fit on machines of (cores, GPUs).
+
+    Where there are GPUs, every process has one to itself.
+    """
+    if any(gpus for _, gpus in machines):
+        return sum(min(gpus, found // cores) for found, gpus in machines)
+    return sum(found // cores for found, _ in machines)
+
+
+def total(machines: Sequence[tuple[int, int]]) -> str:
+    """Return in words what a message calls all machines together."""
+    gpus = sum(cards for _, cards in machines)
+    what = f"{gpus} GPUs" if gpus else f"{sum(cores for cores, _ in machines)} cores"
+    return f"{what} of {len(machines)} machines" if len(machines) > 1 else what

@@ -31,10 +31,10 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
 
-from fineseg.errors import FinesegError
+from fineseg.errors import BrokenOff, FinesegError
 from fineseg.scheduling.board import watched
 from fineseg.scheduling.orders import State, StopRule, TrialOrder, Trials
-from fineseg.scheduling.session import resources
+from fineseg.scheduling.session import nodes
 from fineseg.scheduling.training import plan_side_by_side, train_one
 from fineseg.store import CURVE, read_json, read_rows, write_json
 
@@ -64,12 +64,12 @@ def run_trials(
     feed = _Feed(trials, deadline)
     if feed.first is None:
         return
-    cpus, gpus = resources()
-    feed.room, cores = plan_side_by_side([feed.first.training] * trials.left(), cpus, gpus)
+    machines = nodes()
+    feed.room, cores = plan_side_by_side([feed.first.training] * trials.left(), machines)
     shutil.rmtree(folder, ignore_errors=True)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # how trials end is told by us
     with watched(show) as board:
-        trainable = tune.with_parameters(run_trial, board=board, cpus=cores[0], gpu=gpus > 0)
+        trainable = tune.with_parameters(run_trial, board=board, cpus=cores[0], gpu=any(gpus for _, gpus in machines))
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"memory": 1}),  # a byte stands for nothing, which Tune does not allow
             tune_config=tune.TuneConfig(
@@ -235,6 +235,8 @@ def run_trial(config: dict[str, Any], board: Any, cpus: int, gpu: bool) -> None:
         if not rows:
             raise FinesegError(f"the validations give no {order.metric}: there are no true objects to score against")
         tune.report({**rows[-1], TRAINED: True})
+    except BrokenOff as error:
+        write_json(folder / FAULT, {"fault": None, "trace": str(error)})
     except FinesegError as error:
         write_json(folder / FAULT, {"fault": str(error), "trace": ""})
     except Exception:

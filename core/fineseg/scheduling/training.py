@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from fineseg.errors import FinesegError
-from fineseg.scheduling.board import watched
+from fineseg.scheduling.board import Poster, watched
+from fineseg.scheduling.failures import in_words
 from fineseg.scheduling.orders import State, TrainingOrder
-from fineseg.scheduling.session import resources
-from fineseg.store import WEIGHTS, write_beside
+from fineseg.scheduling.session import nodes, room, total
+from fineseg.store import SCRATCH, WEIGHTS, write_beside
 
-RAY_FOLDER = "ray"
-RETRIES = 1
-"""How often a training is taken up again after a worker died; a fault of the profile dies again at once."""
+RETRIES = 3
+"""How often a training is taken up again from its last checkpoint after a worker died; a fault ends it at once."""
 
 
 def train_all(
@@ -24,17 +24,18 @@ def train_all(
 
     A training that fails does not stop the others; `ended` is told of each that succeeds, as soon as its weights stand.
     """
-    cpus, gpus = resources()
-    side_by_side, cores = plan_side_by_side(orders, cpus, gpus)
+    machines = nodes()
+    side_by_side, cores = plan_side_by_side(orders, machines)
+    gpu = any(gpus for _, gpus in machines)
     with watched(show) as board:
 
         def attempt(number: int) -> Exception | None:
             try:
-                train_one(orders[number], board, cores[number], gpus > 0)
+                train_one(orders[number], board, cores[number], gpu)
                 ended(orders[number])
-                shutil.rmtree(Path(orders[number].folder) / RAY_FOLDER, ignore_errors=True)
+                shutil.rmtree(Path(orders[number].folder) / SCRATCH, ignore_errors=True)
             except Exception as error:
-                return error
+                return in_words(error, "the command", 1) or error
             return None
 
         return _in_threads(attempt, len(orders), side_by_side)
@@ -61,8 +62,8 @@ def _in_threads(attempt: Callable[[int], Exception | None], count: int, threads:
     return [outcomes[number] for number in range(count)]
 
 
-def plan_side_by_side(orders: Sequence[TrainingOrder], cpus: int, gpus: int) -> tuple[int, list[int]]:
-    """Return how many trainings run at once, and the cores that each worker of each training gets.
+def plan_side_by_side(orders: Sequence[TrainingOrder], machines: Sequence[tuple[int, int]]) -> tuple[int, list[int]]:
+    """Return how many trainings run at once on machines of (cores, GPUs), and the cores each worker of each gets.
 
     With GPUs every worker has one to itself. Without, trainings go in rounds, and those of one round share the cores
     evenly: three on two cores are two with one core each, then one with both. `train.cpus` overrides the share.
@@ -70,16 +71,22 @@ def plan_side_by_side(orders: Sequence[TrainingOrder], cpus: int, gpus: int) -> 
     Raises `FinesegError` when not even one training fits.
     """
     workers = max(order.workers for order in orders)
-    slots = gpus or cpus // max(order.cpus or 1 for order in orders)
+    slots = room(machines, max(order.cpus or 1 for order in orders))
     if workers > slots:
-        what = f"{gpus} GPUs" if gpus else f"{cpus} cores"
-        raise FinesegError(f"train.workers = {workers}: no room on the {what} that Ray found; lower it or train.cpus")
+        what = f"no room on the {total(machines)} that Ray found"
+        raise FinesegError(f"train.workers = {workers}: {what}; lower it or train.cpus")
     side_by_side = min(len(orders), slots // workers)
     cores = []
     for number, order in enumerate(orders):
         beside = min(side_by_side, len(orders) - number // side_by_side * side_by_side)
-        cores.append(order.cpus or max(1, cpus // (beside * workers)))
+        cores.append(order.cpus or _share(machines, beside * workers))
     return side_by_side, cores
+
+
+def _share(machines: Sequence[tuple[int, int]], processes: int) -> int:
+    """Return the most cores that each of so many processes can have."""
+    most = max(cores for cores, _ in machines)
+    return next((cores for cores in range(most, 1, -1) if room(machines, cores) >= processes), 1)
 
 
 def train_one(order: TrainingOrder, board: Any, cpus: int, gpu: bool, callbacks: Sequence[Any] = ()) -> None:
@@ -87,6 +94,8 @@ def train_one(order: TrainingOrder, board: Any, cpus: int, gpu: bool, callbacks:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.config import LoggingConfig
+
+    from fineseg.scheduling.callbacks import EndAtFaults
 
     best = order.checkpoint == "best"
     folder = Path(order.folder)
@@ -97,14 +106,14 @@ def train_one(order: TrainingOrder, board: Any, cpus: int, gpu: bool, callbacks:
             num_workers=order.workers, use_gpu=gpu, resources_per_worker={"CPU": cpus, **({"GPU": 1} if gpu else {})}
         ),
         run_config=RunConfig(
-            name=RAY_FOLDER,
+            name=SCRATCH,
             storage_path=str(folder),
-            failure_config=FailureConfig(max_failures=RETRIES),
+            failure_config=FailureConfig(max_failures=RETRIES, controller_failure_limit=RETRIES),
             checkpoint_config=CheckpointConfig(
                 num_to_keep=order.keep, checkpoint_score_attribute="AP" if best else None
             ),
             logging_config=LoggingConfig(log_level="INFO"),
-            callbacks=list(callbacks),
+            callbacks=[EndAtFaults(), *callbacks],
         ),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
     )
@@ -115,19 +124,14 @@ def train_one(order: TrainingOrder, board: Any, cpus: int, gpu: bool, callbacks:
 
 
 def _fit(trainer: Any) -> Any:
-    """Run a trainer; what a worker raised is raised here, a user's fault as one."""
-    from ray.train.v2.api.exceptions import WorkerGroupError
-
+    """Run a trainer; what a worker raised is raised here, in words where there are any for it."""
     try:
         return trainer.fit()
-    except WorkerGroupError as error:
-        for failure in error.worker_failures.values():
-            cause: BaseException | None = failure
-            while cause is not None:
-                if isinstance(cause, FinesegError):
-                    raise FinesegError(str(cause)) from None
-                cause = cause.__cause__ or getattr(cause, "cause", None)
-        raise
+    except Exception as error:
+        words = in_words(error, "a process of the training", RETRIES + 1)
+        if words is None:
+            raise
+        raise words from None
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -166,7 +170,7 @@ def train_worker(config: dict[str, Any]) -> None:
         rank=rank,
         world=world,
     )
-    poster = _Poster(board, topic) if rank == 0 else None
+    poster = Poster(board, topic) if rank == 0 else None
     resume = train.get_checkpoint()
 
     def report(metrics: Mapping[str, Any], folder: Path | None) -> None:
@@ -180,23 +184,6 @@ def train_worker(config: dict[str, Any]) -> None:
     else:
         with resume.as_directory() as saved:
             start(Path(saved))
-
-
-class _Poster:
-    """Posts progress at most a few times a second."""
-
-    def __init__(self, board: Any, topic: str) -> None:
-        self.board = board
-        self.topic = topic
-        self.next = 0.0
-
-    def __call__(self, step: int, total: int, note: str) -> None:
-        import time
-
-        now = time.monotonic()
-        if now >= self.next or step == total:
-            self.next = now + 0.3
-            self.board.post.remote(self.topic, (step, total, note))
 
 
 def _nothing(step: int, total: int, note: str) -> None:

@@ -4,12 +4,34 @@ from collections.abc import Mapping, Sequence
 
 from fineseg.console import Console
 from fineseg.data.split import ImageInfo, Split
+from fineseg.metrics.mask_ap import APResult
 from fineseg.parts import Merge, ModelScore
 from fineseg.predictions import Instances, make_instances, write_instances
 from fineseg.runs import part_key
 from fineseg.stages.context import Context
 from fineseg.stages.predict import Predicted
+from fineseg.stages.prepare import Prepared
 from fineseg.store import content_key
+
+
+def combine_role(
+    context: Context,
+    prepared: Prepared,
+    predicted: Mapping[tuple[str, str], Predicted],
+    results: Mapping[str, Mapping[str, APResult]],
+    role: str,
+) -> Predicted:
+    """Combine the models on one split; without `[combine]` the one best model stands for them."""
+    models = [model for model, found in predicted if found == role]
+    if context.profile.combine is None:
+        best = max(models, key=lambda model: results[model]["segm"].summary["AP"])
+        return predicted[best, role]
+    masks = {model: results[model]["segm"] for model in models}
+    scores = [
+        ModelScore(model, result.summary["AP"], result.per_class, result.support) for model, result in masks.items()
+    ]
+    split = prepared.splits.validation if role == "validation" else prepared.splits.test
+    return combine(context, split, [predicted[model, role] for model in models], scores)
 
 
 def combine(context: Context, split: Split, members: Sequence[Predicted], scores: Sequence[ModelScore]) -> Predicted:
@@ -22,7 +44,7 @@ def combine(context: Context, split: Split, members: Sequence[Predicted], scores
         {
             "ensembler": part_key(context.catalog, "ensembler", choice),
             "members": [member.key for member in members],
-            "scores": [[score.ap, score.per_class] for score in scores],
+            "scores": [[score.ap, score.per_class, score.support] for score in scores],
         }
     )
     file = context.store.folder("combine", key) / "00000.parquet"

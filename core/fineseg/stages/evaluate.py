@@ -14,7 +14,7 @@ from fineseg.store import content_key, read_json, write_json
 def evaluate(
     context: Context, prepared: Prepared, predicted: Predicted, *, submitted: bool = False
 ) -> dict[str, APResult]:
-    """Score what was predicted of the validation split, by kind of AP: "segm", "boundary".
+    """Score what was predicted of the validation split, by kind: AP of "segm" and "boundary", IoU of "holes".
 
     `submitted` predictions are scored as the profile's submission format hands them in.
     """
@@ -23,7 +23,7 @@ def evaluate(
         "predictions": predicted.key,
         "metric": metric.model_dump(mode="json"),
         "split": prepared.digests[split.name],
-        "kinds": ["segm", "boundary"],
+        "kinds": ["segm", "boundary", "holes"],
     }
     if submitted and submission is not None:
         content["submission"] = part_key(context.catalog, "submission", submission.format)

@@ -35,7 +35,7 @@ CLASS_NAME_KEYS = ("name", "fine-grained category name", "category_name")
 
 @dataclass(frozen=True)
 class FileScores:
-    """AP of a results file by kind, "segm" first, "boundary" last, and the classes in the order of the rows."""
+    """AP of a results file by kind, "segm" first, and the classes in the order of the rows."""
 
     kinds: Mapping[str, APResult]
     categories: tuple[Category, ...]
@@ -66,7 +66,7 @@ def score_file(
         kinds = instance_ap(split, found, **settings)
         if rows and all(row.get("bbox") is not None for row in rows):
             boxes = mask_ap(split, found, kind="bbox", **settings)
-            kinds = {"segm": kinds["segm"], "bbox": boxes, "boundary": kinds["boundary"]}
+            kinds = {"segm": kinds.pop("segm"), "bbox": boxes, **kinds}
     return FileScores(kinds, split.categories)
 
 
@@ -135,7 +135,7 @@ def _model_scores(
     for file, found in zip(files, members, strict=True):
         with console.task(f"score {file}"):
             result = mask_ap(split, found)
-        scores.append(ModelScore(str(file), result.summary["AP"], result.per_class))
+        scores.append(ModelScore(str(file), result.summary["AP"], result.per_class, result.support))
     return scores
 
 

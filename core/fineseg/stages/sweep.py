@@ -274,7 +274,7 @@ class Sweep:
         elif trace:
             log = self.folder_of(trial) / "error.txt"
             write_text(log, trace)
-            self._end(trial, "broken", f"see {log}")
+            self._end(trial, "broken", trace if "\n" not in trace else f"see {log}")
         else:
             self._end(trial, "unfinished")
 

@@ -12,7 +12,10 @@ from fineseg.runs import part_key, training_key
 from fineseg.scheduling.orders import TrainingOrder
 from fineseg.stages.context import Context
 from fineseg.stages.prepare import Prepared
-from fineseg.store import WEIGHTS, content_key, write_text
+from fineseg.store import NOT_MATCHED, WEIGHTS, content_key, write_text
+
+SHOWN = 240
+"""Characters of a line on what a training starts from; the rest is in its folder."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,21 @@ def train_final(context: Context, prepared: Prepared, trained: Mapping[str, Trai
 
 
 def _train(context: Context, prepared: Prepared, models: Sequence[str], *, whole: bool) -> dict[str, Trained]:
-    trained = {}
+    trained = {model: find_training(context, prepared, model, whole=whole) for model in models}
     missing: dict[str, TrainingOrder] = {}
-    for model in models:
-        key = training_key(context.profile, context.catalog, model, prepared.digests, prepared.splits, whole=whole)
-        entry = trained[model] = Trained(model, key, context.store.folder("train", key))
-        if context.store.finished("train", key) is None:
-            missing.setdefault(key, training_order(context, prepared, entry, whole=whole))
-    if missing:
-        _run(context, missing)
+    for entry in trained.values():
+        if context.store.finished("train", entry.key) is None and entry.key not in missing:
+            missing[entry.key] = training_order(context, prepared, entry, whole=whole)
+    failures = run_orders(context, missing)
+    if failures:
+        raise FinesegError("\n".join(f"model {missing[key].model}: {line}" for key, line in failures.items()))
     return trained
+
+
+def find_training(context: Context, prepared: Prepared, model: str, *, whole: bool = False) -> Trained:
+    """Return where a model's training stands in the store, or will."""
+    key = training_key(context.profile, context.catalog, model, prepared.digests, prepared.splits, whole=whole)
+    return Trained(model, key, context.store.folder("train", key))
 
 
 def _given(context: Context, prepared: Prepared, model: str, file: Path) -> Trained:
@@ -83,8 +91,10 @@ def _given(context: Context, prepared: Prepared, model: str, file: Path) -> Trai
     return entry
 
 
-def training_order(context: Context, prepared: Prepared, entry: Trained, *, whole: bool = False) -> TrainingOrder:
-    """Return what other processes need to run a training."""
+def training_order(
+    context: Context, prepared: Prepared, entry: Trained, *, whole: bool = False, topic: str = ""
+) -> TrainingOrder:
+    """Return what other processes need to run a training; `topic` is what it is shown as, if not the model."""
     table = context.profile.train_of(entry.model, whole=whole)
     return TrainingOrder(
         model=entry.model,
@@ -98,41 +108,59 @@ def training_order(context: Context, prepared: Prepared, entry: Trained, *, whol
         keep=table.keep,
         checkpoint=table.checkpoint,
         whole=whole,
+        topic=topic,
     )
 
 
-def _run(context: Context, missing: Mapping[str, TrainingOrder]) -> None:
-    keys = {order.model: key for key, order in missing.items()}
+def run_orders(context: Context, missing: Mapping[str, TrainingOrder]) -> dict[str, str]:
+    """Run trainings by key, which may be of several profiles; return what went wrong, by key, in a line each."""
+    if not missing:
+        return {}
+    keys = {order.topic or order.model: key for key, order in missing.items()}
     with ExitStack() as stack:
         for key in missing:
             stack.enter_context(context.store.writing("train", key))
-        shown = {model: stack.enter_context(ExitStack()) for model in keys}
-        what = {order.model: f"train {order.model}{' on all images' * order.whole}" for order in missing.values()}
-        tasks = {model: s.enter_context(context.console.task(what[model], 0, "steps")) for model, s in shown.items()}
+        shown = {topic: stack.enter_context(ExitStack()) for topic in keys}
+        what = {topic: f"train {topic}{' on all images' * missing[key].whole}" for topic, key in keys.items()}
+        tasks = {topic: s.enter_context(context.console.task(what[topic], 0, "steps")) for topic, s in shown.items()}
         for task in tasks.values():
             task.note = "waiting"
+        begun: set[str] = set()
 
-        def show(model: str, state: tuple[int, int, str]) -> None:
-            tasks[model].update(state[0], state[1] or None, state[2])
+        def show(topic: str, state: tuple[int, int, str]) -> None:
+            tasks[topic].update(state[0], state[1] or None, state[2])
+            if state[0] and topic not in begun:
+                begun.add(topic)
+                _say_start(context, missing[keys[topic]])
 
         def ended(order: TrainingOrder) -> None:
-            context.store.finish("train", keys[order.model], {"model": order.model})
-            shown[order.model].close()
+            topic = order.topic or order.model
+            context.store.finish("train", keys[topic], {"model": order.model})
+            shown[topic].close()
 
         failures = context.scheduler.train(list(missing.values()), show, ended)
-    _raise_failures(context, missing, failures)
+    return {
+        key: _failure(context, order, failure)
+        for (key, order), failure in zip(missing.items(), failures, strict=True)
+        if failure is not None
+    }
 
 
-def _raise_failures(context: Context, missing: Mapping[str, TrainingOrder], failures: list[Exception | None]) -> None:
-    """Say which trainings failed: a user's fault as one line, anything else with its traceback in the entry."""
-    lines = []
-    for order, failure in zip(missing.values(), failures, strict=True):
-        if isinstance(failure, FinesegError):
-            lines.append(f"model {order.model}: {failure}")
-        elif failure is not None:
-            log = Path(order.folder) / "error.txt"
-            write_text(log, "".join(traceback.format_exception(failure)))
-            context.console.say(log.read_text(encoding="utf-8"))
-            lines.append(f"model {order.model}: training failed, see {log}; the same command tries again")
-    if lines:
-        raise FinesegError("\n".join(lines))
+def _say_start(context: Context, order: TrainingOrder) -> None:
+    """Say what a training took of the checkpoint that its model starts from; its folder holds the whole list."""
+    list_of_all = Path(order.folder) / NOT_MATCHED
+    if order.tables["models"][order.model].get("weights") in (None, "none") or not list_of_all.exists():
+        return
+    for line in list_of_all.read_text(encoding="utf-8").splitlines():
+        shown = line if len(line) <= SHOWN else f"{line[:SHOWN]} ... (whole in {list_of_all})"
+        context.console.say(f"{order.model}: {shown}")
+
+
+def _failure(context: Context, order: TrainingOrder, failure: Exception) -> str:
+    """Say why a training failed: a user's fault as it is, anything else with its traceback in the entry."""
+    if isinstance(failure, FinesegError):
+        return str(failure)
+    log = Path(order.folder) / "error.txt"
+    write_text(log, "".join(traceback.format_exception(failure)))
+    context.console.say(log.read_text(encoding="utf-8"))
+    return f"training failed, see {log}; the same command tries again"

@@ -1,6 +1,7 @@
 """Options to `BackboneSpec`: the mmdet configuration of each backbone, with classes in `type`."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from math import gcd
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 STRIDES = (4, 8, 16, 32)
 GC_STAGES = (False, True, True, True)
 GC_RATIO = 1 / 4
+CAFFE_SCALING = Normalisation(mean=(103.53, 116.28, 123.675), std=(1.0, 1.0, 1.0), order="bgr")
 TF_SCALING = Normalisation(mean=(128.0, 128.0, 128.0), std=(128.0, 128.0, 128.0))
 StateMap = Callable[[Mapping[str, "torch.Tensor"]], Mapping[str, "torch.Tensor"]]
 
@@ -30,8 +32,9 @@ def build_resnet(options: ResNetOptions) -> BackboneSpec:
     from fineseg_backbones.residual import ResNet
 
     stem = (options.base_channels // 2,) if options.deep_stem else ()
-    config = _config(options, ResNet, widths=stem)
-    return _spec(options, config | {"deep_stem": options.deep_stem, "avg_down": options.avg_down}, options.deep_stem)
+    config = _config(options, ResNet, widths=stem) | {"deep_stem": options.deep_stem, "avg_down": options.avg_down}
+    spec = _spec(options, config | {"style": options.style}, options.deep_stem)
+    return replace(spec, normalisation=CAFFE_SCALING) if options.style == "caffe" else spec
 
 
 def build_resnext(options: ResNeXtOptions) -> BackboneSpec:

@@ -83,6 +83,11 @@ class ResNetOptions(ResidualOptions):
     depth: Literal[18, 34, 50, 101, 152] = Field(50, description="layers; 18 and 34 have basic blocks (two 3x3)")
     deep_stem: bool = Field(False, description="three 3x3 convs in place of the stem's 7x7")
     avg_down: bool = Field(False, description="average pooling before the shortcut's 1x1 in place of its stride")
+    style: Literal["pytorch", "caffe"] = Field(
+        "pytorch",
+        description="what its weights were trained for. 'caffe', as in mmdet's *_caffe_* checkpoints and detectron2's "
+        "MSRA models: a bottleneck's stride in its first 1x1, images in BGR with the mean taken off and not divided",
+    )
 
     @property
     def bottleneck(self) -> bool:

@@ -32,10 +32,11 @@ def residual_state(state: State, deep_stem: bool) -> dict[str, "torch.Tensor"]:
     """Map weights of a ResNet, ResNeXt or Res2Net to our modules' names.
 
     Blocks have the same names everywhere; a deep stem is `conv1.0` to `conv1.6` and `bn1` in timm and in the authors'
-    own files, `stem.0` to `stem.7` in mmdet.
+    own files, `stem.0` to `stem.7` in mmdet. The `bn1` of a plain stem belongs to its 7x7, which a deep stem lacks.
     """
     bare = bare_state(state)
-    return {_stem_key(key): value for key, value in bare.items()} if deep_stem else bare
+    mapped = deep_stem and any(key.startswith("conv1.0.") for key in bare)
+    return {_stem_key(key): value for key, value in bare.items()} if mapped else bare
 
 
 def _stem_key(key: str) -> str:

@@ -47,6 +47,25 @@ class CocoInstanceOptions(Options):
     )
 
 
+class CocoPanopticOptions(Options):
+    """Where a COCO panoptic data set keeps its files; the defaults are COCO's own layout."""
+
+    annotations: PatternOrTable = Field(
+        f"annotations/panoptic_{SPLIT}.json", description=f"annotation file: a path with {SPLIT}, or a table of splits"
+    )
+    maps: PatternOrTable = Field(
+        f"annotations/panoptic_{SPLIT}", description="folder of the PNGs: a path or a table of splits, as above"
+    )
+    images: PatternOrTable = Field(
+        SPLIT, description="folder that file names of images are relative to: a path or a table of splits, as above"
+    )
+    classes: str | None = Field(
+        None,
+        description="annotation file that says which classes are things, for splits whose own does not, as COCO's list "
+        "of test images",
+    )
+
+
 class ShowroomOptions(Options):
     """How many rooms are drawn, and how."""
 
@@ -81,3 +100,11 @@ class CocoJsonOptions(Options):
     max_per_image: Positive = Field(100, description="detections an image, best first")
     boxes: bool = Field(True, description="write boxes too; without them readers take the masks'")
     file_name: JsonName = Field("results.json", description="name of the file in the zip")
+
+
+class CocoPanopticSubmissionOptions(Options):
+    """COCO's panoptic zip: `panoptic_<split>_<algorithm>_results`."""
+
+    algorithm: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the entry")] = (
+        "fineseg"
+    )

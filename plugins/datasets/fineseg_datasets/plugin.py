@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from fineseg import Dataset, Instances, Split, Submission, hookimpl
+from fineseg import Dataset, Instances, PanopticMap, Split, Submission, hookimpl
 from fineseg_datasets.options import (
     CocoInstanceOptions,
     CocoJsonOptions,
+    CocoPanopticOptions,
+    CocoPanopticSubmissionOptions,
     ShowroomOptions,
     ThreeDFutureOptions,
     ThreeDFutureSubmissionOptions,
@@ -16,6 +18,13 @@ from fineseg_datasets.options import (
 def read_coco_instance(options: CocoInstanceOptions, root: Path, split: str) -> Split:
     """Read a split of a COCO data set."""
     from fineseg_datasets.coco_instance import read
+
+    return read(options, root, split)
+
+
+def read_coco_panoptic(options: CocoPanopticOptions, root: Path, split: str) -> Split:
+    """Read a split of a COCO panoptic data set."""
+    from fineseg_datasets.coco_panoptic import read
 
     return read(options, root, split)
 
@@ -85,10 +94,29 @@ def read_coco_json(options: CocoJsonOptions, split: Split, path: Path) -> dict[i
     return read_submission(options, split, path)
 
 
+def write_coco_panoptic(
+    options: CocoPanopticSubmissionOptions, split: Split, predictions: Mapping[int, PanopticMap], path: Path
+) -> Path:
+    """Write COCO's panoptic zip."""
+    from fineseg_datasets.panoptic_submission import write
+
+    return write(options, split, predictions, path)
+
+
+def check_coco_panoptic(options: CocoPanopticSubmissionOptions, split: Split, path: Path) -> list[str]:
+    """Check COCO's panoptic zip."""
+    from fineseg_datasets.panoptic_submission import check
+
+    return check(options, split, path)
+
+
 @hookimpl
 def fineseg_datasets() -> Iterator[Dataset]:
     """Offer the data sets."""
     yield Dataset("coco-instance", "instances in COCO's annotation format", CocoInstanceOptions, read_coco_instance)
+    yield Dataset(
+        "coco-panoptic", "things and stuff in COCO's panoptic format", CocoPanopticOptions, read_coco_panoptic
+    )
     yield Dataset("3dfuture", "3D-FUTURE, 34 classes of furniture in rooms", ThreeDFutureOptions, read_threedfuture)
     yield Dataset(
         "showroom", "furnished rooms, drawn: 14 classes, no download", ShowroomOptions, read_showroom, generate_showroom
@@ -113,4 +141,12 @@ def fineseg_submissions() -> Iterator[Submission]:
         write_coco_json,
         check_coco_json,
         read=read_coco_json,
+    )
+    yield Submission(
+        "coco-panoptic",
+        "zip of COCO's panoptic server: JSON and PNGs",
+        CocoPanopticSubmissionOptions,
+        write_coco_panoptic,
+        check_coco_panoptic,
+        task="panoptic",
     )

@@ -45,6 +45,43 @@ class MaskNMSOptions(Options):
     max_per_image: int = Field(100, ge=1, description="detections kept in an image, highest scores first")
 
 
+class MatrixNMSOptions(Options):
+    """Options of `matrix-nms`."""
+
+    kernel: Literal["gaussian", "linear"] = Field("gaussian", description="exp(-IoU^2 / sigma), or 1 - IoU")
+    sigma: float = Field(0.5, gt=0, allow_inf_nan=False, description="how slowly the gaussian kernel falls")
+    min_score: float = Field(0.05, gt=0, le=1, description="a detection that is lowered below this is dropped")
+    max_per_model: int = Field(500, ge=1, description="detections of each model that go in, highest scores first")
+    max_per_image: int = Field(100, ge=1, description="detections kept in an image, highest scores first")
+
+
+class BestPerClassOptions(Options):
+    """Options of `best-per-class`."""
+
+    min_support: int = Field(10, ge=1, description="true objects that a class needs for a choice by its own AP")
+    max_per_image: int = Field(100, ge=1, description="detections kept in an image, highest scores first")
+
+
+class FuseOptions(Options):
+    """What the ensemblers that fuse boxes and masks have in common."""
+
+    match_iou: float = Field(0.55, ge=0, lt=1, description="boxes of a class that overlap by more IoU become one")
+    skip_box_thr: float = Field(0.0, ge=0, le=1, description="a detection that scores less, unweighted, is left out")
+    weights: Literal["none", "interpolation", "rank"] = Field(
+        "none", description="models weigh the same, by their AP as in linear-interpolation, or by its rank"
+    )
+    theta: float = Field(0.6, ge=0, le=1, description="weight of the worst model where weights differ; the best has 1")
+    max_per_image: int = Field(100, ge=1, description="detections kept in an image, highest scores first")
+
+
+class WBFOptions(FuseOptions):
+    """Options of `wbf`."""
+
+    conf_type: Literal["avg", "max", "box_and_model_avg", "absent_model_aware_avg"] = Field(
+        "avg", description="how members' scores become one, as ensemble-boxes calls it"
+    )
+
+
 class LinearInterpolationOptions(PoolOptions):
     """Options of `linear-interpolation`."""
 

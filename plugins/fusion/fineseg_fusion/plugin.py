@@ -3,19 +3,26 @@
 from collections.abc import Iterable
 
 from fineseg import TTA, Ensembler, hookimpl
+from fineseg_fusion.best_per_class import build_best_per_class
 from fineseg_fusion.ensemble import (
     build_linear_interpolation,
     build_linear_reweight,
     build_mask_nms,
+    build_matrix_nms,
     build_soft_nms,
 )
+from fineseg_fusion.fuse import build_nmw, build_wbf
 from fineseg_fusion.options import (
+    BestPerClassOptions,
     FlipOptions,
+    FuseOptions,
     LinearInterpolationOptions,
     LinearReweightOptions,
     MaskNMSOptions,
+    MatrixNMSOptions,
     MultiScaleOptions,
     PoolOptions,
+    WBFOptions,
 )
 from fineseg_fusion.tta import build_flip, build_multi_scale
 
@@ -42,3 +49,16 @@ def fineseg_ensemblers() -> Iterable[Ensembler]:
     )
     yield Ensembler("soft-nms", "all weigh the same, pooled, soft-NMS on boxes", PoolOptions, build=build_soft_nms)
     yield Ensembler("mask-nms", "all weigh the same, pooled, hard NMS on masks", MaskNMSOptions, build=build_mask_nms)
+    yield Ensembler(
+        "matrix-nms", "all weigh the same, pooled, matrix NMS on masks", MatrixNMSOptions, build=build_matrix_nms
+    )
+    yield Ensembler("wbf", "boxes that overlap become their mean, masks by vote", WBFOptions, build=build_wbf)
+    yield Ensembler(
+        "nmw", "boxes that overlap the best become a mean around it, masks by vote", FuseOptions, build=build_nmw
+    )
+    yield Ensembler(
+        "best-per-class",
+        "each class from the model with the highest AP in it",
+        BestPerClassOptions,
+        build=build_best_per_class,
+    )

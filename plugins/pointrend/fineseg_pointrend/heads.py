@@ -1,6 +1,7 @@
-"""mmdet configuration of both heads, with classes in place of registry names.
+"""mmdet configuration of both heads, with classes in place of registry names. Pieces of it serve other heads too.
 
-Sources: Mask R-CNN (arXiv 1703.06870), PointRend (arXiv 1912.08193), and the 3D AI Challenge 2020 winner's settings.
+Sources: Mask R-CNN (arXiv 1703.06870), PointRend (arXiv 1912.08193), Mask Scoring R-CNN (arXiv 1903.00241), DoubleHead
+(arXiv 1904.06493), and the 3D AI Challenge 2020 winner's settings.
 """
 
 from typing import Any
@@ -8,21 +9,28 @@ from typing import Any
 from mmcv.ops import RoIAlign
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.detectors import MaskRCNN, PointRend
-from mmdet.models.losses import CrossEntropyLoss, SmoothL1Loss
-from mmdet.models.roi_heads import StandardRoIHead
-from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
-from mmdet.models.roi_heads.mask_heads import CoarseMaskHead, FCNMaskHead, MaskPointHead
+from mmdet.models.losses import CrossEntropyLoss, MSELoss, SmoothL1Loss
+from mmdet.models.roi_heads import DoubleHeadRoIHead, MaskScoringRoIHead, StandardRoIHead
+from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead, DoubleConvFCBBoxHead
+from mmdet.models.roi_heads.mask_heads import CoarseMaskHead, FCNMaskHead, MaskIoUHead, MaskPointHead
 from mmdet.models.roi_heads.roi_extractors import GenericRoIExtractor, SingleRoIExtractor
 from mmdet.models.task_modules import AnchorGenerator, DeltaXYWHBBoxCoder, MaxIoUAssigner, RandomSampler
 
 from fineseg import HeadInput, HeadSpec
 from fineseg_pointrend.options import BoxOptions, MaskRCNNOptions, PointRendOptions, RPNOptions, TwoStageOptions
-from fineseg_pointrend.predictor import MaskRCNNPredictor, PointRendPredictor
-from fineseg_pointrend.roi_head import LeanPointRendRoIHead
+from fineseg_pointrend.predictor import (
+    MaskRCNNPredictor,
+    PointRendPredictor,
+    ScoredMaskRCNNPredictor,
+    ScoredPointRendPredictor,
+)
+from fineseg_pointrend.roi_head import DoublePointRendRoIHead, DoubleScoringRoIHead, LeanPointRendRoIHead
 
 Config = dict[str, Any]
 BOX_LEVELS = 4
 """Boxes are pooled from P2 to P5; a coarser level serves proposals and masks only."""
+DOUBLE_BLOCKS, DOUBLE_REACH, DOUBLE_WEIGHT = 4, 1.3, 2.0
+"""DoubleHead as mmdet publishes it: blocks that regress boxes, their RoI to the proposal's, and both losses' weight."""
 
 
 def mask_rcnn(options: MaskRCNNOptions, head_input: HeadInput) -> HeadSpec:
@@ -34,24 +42,33 @@ def mask_rcnn(options: MaskRCNNOptions, head_input: HeadInput) -> HeadSpec:
         "in_channels": head_input.channels,
         "conv_out_channels": options.mask_width,
         "num_classes": head_input.num_classes,
-        "loss_mask": _mask_loss(),
+        "loss_mask": mask_loss(),
+    }
+    kinds = {
+        (False, False): StandardRoIHead,
+        (False, True): MaskScoringRoIHead,
+        (True, False): DoubleHeadRoIHead,
+        (True, True): DoubleScoringRoIHead,
     }
     roi_head = {
-        "type": StandardRoIHead,
-        "mask_roi_extractor": _single_extractor(options.mask_roi, 0, True, head_input),
+        "type": kinds[options.box.double, options.mask_scoring],
+        "mask_roi_extractor": single_extractor(options.mask_roi, 0, True, head_input),
         "mask_head": mask_head,
+        **_scoring(options, head_input.channels, options.mask_roi, head_input),
     }
     train = {"mask_size": options.mask_roi * 2}
-    return HeadSpec(_detector(MaskRCNN, options, head_input, roi_head, train, {}), MaskRCNNPredictor)
+    predictor = ScoredMaskRCNNPredictor if options.mask_scoring else MaskRCNNPredictor
+    return HeadSpec(_detector(MaskRCNN, options, head_input, roi_head, train, {}), predictor)
 
 
 def pointrend(options: PointRendOptions, head_input: HeadInput) -> HeadSpec:
     """Return PointRend: a coarse mask from all levels together, refined at its most uncertain points."""
-    strides = list(head_input.strides) if options.levels == "all" else list(head_input.strides[:1])
+    read = {"all": len(head_input.strides), "p2-p5": BOX_LEVELS, "p2": 1}[options.levels]
+    strides = list(head_input.strides[:read])
     width = head_input.channels * len(strides)
     points = options.points
     roi_head = {
-        "type": LeanPointRendRoIHead,
+        "type": DoublePointRendRoIHead if options.box.double else LeanPointRendRoIHead,
         "mask_roi_extractor": _all_level_extractor(options.coarse.grid, width, strides),
         "mask_head": _coarse_head(options, width, head_input.num_classes),
         "point_head": {
@@ -60,8 +77,9 @@ def pointrend(options: PointRendOptions, head_input: HeadInput) -> HeadSpec:
             "in_channels": width,
             "fc_channels": points.width,
             "num_classes": head_input.num_classes,
-            "loss_point": _mask_loss(),
+            "loss_point": mask_loss(),
         },
+        **_scoring(options, options.coarse.width, options.coarse.grid // 2, head_input),
     }
     train = {
         "mask_size": options.coarse.grid // 2,
@@ -70,7 +88,8 @@ def pointrend(options: PointRendOptions, head_input: HeadInput) -> HeadSpec:
         "importance_sample_ratio": points.important,
     }
     test = {"subdivision_steps": points.steps, "subdivision_num_points": points.test**2, "scale_factor": 2}
-    return HeadSpec(_detector(PointRend, options, head_input, roi_head, train, test), PointRendPredictor)
+    predictor = ScoredPointRendPredictor if options.mask_scoring else PointRendPredictor
+    return HeadSpec(_detector(PointRend, options, head_input, roi_head, train, test), predictor)
 
 
 def _coarse_head(options: PointRendOptions, width: int, num_classes: int) -> Config:
@@ -85,12 +104,33 @@ def _coarse_head(options: PointRendOptions, width: int, num_classes: int) -> Con
         "num_fcs": coarse.fcs,
         "fc_out_channels": coarse.fc_width,
         "num_classes": num_classes,
-        "loss_mask": _mask_loss(),
+        "loss_mask": mask_loss(),
         # MSRA for convolutions, Xavier for FCs, N(0, 0.001) for the logits: the winner's, not mmdet's constant logits.
         "init_cfg": [
             {"type": "Kaiming", "layer": "Conv2d"},
             {"type": "Xavier", "override": [{"name": "fcs"}, {"type": "Normal", "std": 0.001, "name": "fc_logits"}]},
         ],
+    }
+
+
+def _scoring(options: TwoStageOptions, width: int, side: int, head_input: HeadInput) -> Config:
+    if not options.mask_scoring:
+        return {}
+    return {"mask_iou_head": mask_iou_head(width, side, options.box.width, head_input)}
+
+
+def mask_iou_head(width: int, side: int, fc_width: int, head_input: HeadInput) -> Config:
+    """Predict a mask's IoU from `width` channels of side x side cells and the mask on them."""
+    return {
+        "type": MaskIoUHead,
+        "num_convs": 4,
+        "num_fcs": 2,
+        "roi_feat_size": side + side % 2,  # its last convolution rounds an odd side up, its FCs expect it rounded down
+        "in_channels": width,
+        "conv_out_channels": head_input.channels,
+        "fc_out_channels": fc_width,
+        "num_classes": head_input.num_classes,
+        "loss_iou": {"type": MSELoss, "loss_weight": 0.5},
     }
 
 
@@ -100,20 +140,22 @@ def _detector(
     """Put proposals, boxes and a mask branch together; `train` and `test` are the mask branch's settings."""
     return {
         "type": detector,
-        "rpn_head": _rpn_head(options.rpn, head_input),
+        "rpn_head": rpn_head(options.rpn, head_input),
         "roi_head": {
-            "bbox_roi_extractor": _single_extractor(
+            "bbox_roi_extractor": single_extractor(
                 options.box.roi, options.box.sampling, options.box.aligned, head_input
             ),
-            "bbox_head": _box_head(options.box, head_input),
+            "bbox_head": box_head(options.box, head_input),
+            **({"reg_roi_scale_factor": DOUBLE_REACH} if options.box.double else {}),
             **roi_head,
         },
         "train_cfg": _train_config(options, train),
-        "test_cfg": {"rpn": _proposal_config(options.rpn.test_proposals), "rcnn": {"mask_thr_binary": 0.5, **test}},
+        "test_cfg": {"rpn": proposal_config(options.rpn.test_proposals), "rcnn": {"mask_thr_binary": 0.5, **test}},
     }
 
 
-def _rpn_head(rpn: RPNOptions, head_input: HeadInput) -> Config:
+def rpn_head(rpn: RPNOptions, head_input: HeadInput) -> Config:
+    """Propose boxes on every level."""
     return {
         "type": RPNHead,
         "in_channels": head_input.channels,
@@ -124,32 +166,42 @@ def _rpn_head(rpn: RPNOptions, head_input: HeadInput) -> Config:
             "ratios": list(rpn.ratios),
             "strides": list(head_input.strides),
         },
-        "bbox_coder": _box_coder((1.0, 1.0, 1.0, 1.0)),
+        "bbox_coder": box_coder((1.0, 1.0, 1.0, 1.0)),
         "loss_cls": {"type": CrossEntropyLoss, "use_sigmoid": True, "loss_weight": 1.0},
         "loss_bbox": {"type": SmoothL1Loss, "beta": 1 / 9, "loss_weight": 1.0},
     }
 
 
-def _box_head(box: BoxOptions, head_input: HeadInput) -> Config:
+def box_head(box: BoxOptions, head_input: HeadInput) -> Config:
+    """Classify RoIs and regress their boxes."""
+    layers = {"type": ConvFCBBoxHead, "num_shared_fcs": box.fcs}
+    if box.double:
+        layers = {
+            "type": DoubleConvFCBBoxHead,
+            "num_convs": DOUBLE_BLOCKS,
+            "num_fcs": box.fcs,
+            "conv_out_channels": box.width,
+        }
+    weight = DOUBLE_WEIGHT if box.double else 1.0
     return {
-        "type": ConvFCBBoxHead,
-        "num_shared_fcs": box.fcs,
+        **layers,
         "in_channels": head_input.channels,
         "fc_out_channels": box.width,
         "roi_feat_size": box.roi,
         "num_classes": head_input.num_classes,
-        "bbox_coder": _box_coder((0.1, 0.1, 0.2, 0.2)),
+        "bbox_coder": box_coder((0.1, 0.1, 0.2, 0.2)),
         "reg_class_agnostic": box.class_agnostic,
-        "loss_cls": {"type": CrossEntropyLoss, "use_sigmoid": False, "loss_weight": 1.0},
-        "loss_bbox": {"type": SmoothL1Loss, "beta": 1.0, "loss_weight": 1.0},
+        "loss_cls": {"type": CrossEntropyLoss, "use_sigmoid": False, "loss_weight": weight},
+        "loss_bbox": {"type": SmoothL1Loss, "beta": 1.0, "loss_weight": weight},
     }
 
 
-def _box_coder(stds: tuple[float, float, float, float]) -> Config:
+def box_coder(stds: tuple[float, float, float, float]) -> Config:
+    """Write boxes as offsets from others, divided by `stds`."""
     return {"type": DeltaXYWHBBoxCoder, "target_means": [0.0] * 4, "target_stds": list(stds)}
 
 
-def _single_extractor(side: int, sampling: int, aligned: bool, head_input: HeadInput) -> Config:
+def single_extractor(side: int, sampling: int, aligned: bool, head_input: HeadInput) -> Config:
     """Pool each RoI from the one level that its size asks for."""
     return {
         "type": SingleRoIExtractor,
@@ -170,33 +222,50 @@ def _all_level_extractor(side: int, width: int, strides: list[int]) -> Config:
     }
 
 
-def _mask_loss() -> Config:
+def mask_loss() -> Config:
+    """Return the binary cross entropy of the true class's mask."""
     return {"type": CrossEntropyLoss, "use_mask": True, "loss_weight": 1.0}
 
 
-def _proposal_config(count: int) -> Config:
+def proposal_config(count: int) -> Config:
+    """Keep the best `count` proposals of an image."""
     return {"nms_pre": count, "max_per_img": count, "nms": {"type": "nms", "iou_threshold": 0.7}, "min_bbox_size": 0}
 
 
 def _train_config(options: TwoStageOptions, mask_train: Config) -> Config:
-    rpn = {
-        "assigner": _assigner(0.7, 0.3, 0.3, match_low_quality=True),
-        "sampler": _sampler(options.rpn.samples, 0.5, add_truth=False),
+    return {
+        "rpn": rpn_training(options.rpn),
+        "rpn_proposal": proposal_config(options.rpn.train_proposals),
+        "rcnn": roi_training(options.box, 0.5, mask_train, match_low_quality=False, scored=options.mask_scoring),
+    }
+
+
+def rpn_training(rpn: RPNOptions) -> Config:
+    """Say which anchors are objects, and how many count."""
+    return {
+        "assigner": assigner(0.7, 0.3, 0.3, match_low_quality=True),
+        "sampler": sampler(rpn.samples, 0.5, add_truth=False),
         "allowed_border": -1,
         "pos_weight": -1,
         "debug": False,
     }
-    rcnn = {
-        "assigner": _assigner(0.5, 0.5, 0.5, match_low_quality=False),
-        "sampler": _sampler(options.box.samples, options.box.positive, add_truth=True),
+
+
+def roi_training(box: BoxOptions, iou: float, mask_train: Config, *, match_low_quality: bool, scored: bool) -> Config:
+    """Say which RoIs are objects: those that overlap one by `iou`; `scored`: the masks are scored too."""
+    return {
+        "assigner": assigner(iou, iou, iou, match_low_quality=match_low_quality),
+        "sampler": sampler(box.samples, box.positive, add_truth=True),
         "pos_weight": -1,
         "debug": False,
         **mask_train,
+        # Which of its mask's cells the IoU head counts: mmdet compares logits with it, so 0 is a probability of 0.5.
+        **({"mask_thr_binary": 0.0} if scored else {}),
     }
-    return {"rpn": rpn, "rpn_proposal": _proposal_config(options.rpn.train_proposals), "rcnn": rcnn}
 
 
-def _assigner(positive: float, negative: float, least: float, *, match_low_quality: bool) -> Config:
+def assigner(positive: float, negative: float, least: float, *, match_low_quality: bool) -> Config:
+    """Assign boxes to objects by their IoU."""
     return {
         "type": MaxIoUAssigner,
         "pos_iou_thr": positive,
@@ -207,7 +276,8 @@ def _assigner(positive: float, negative: float, least: float, *, match_low_quali
     }
 
 
-def _sampler(count: int, positive: float, *, add_truth: bool) -> Config:
+def sampler(count: int, positive: float, *, add_truth: bool) -> Config:
+    """Draw `count` boxes of an image, at most the part `positive` of them objects."""
     return {
         "type": RandomSampler,
         "num": count,

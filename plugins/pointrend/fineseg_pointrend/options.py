@@ -28,9 +28,20 @@ class BoxOptions(Options):
     aligned: bool = Field(False, description="half-pixel corrected RoIAlign; the winner used the older kernel")
     fcs: Positive = Field(2, description="fully connected layers")
     width: Positive = Field(1024, description="their width")
+    double: bool = Field(
+        False,
+        description="DoubleHead (arXiv 1904.06493): the FCs only classify, and four convolution blocks of `width` "
+        "regress the box from a RoI of 1.3 times its size",
+    )
     class_agnostic: bool = Field(True, description="one box a RoI instead of one for each class")
     samples: Positive = Field(512, description="RoIs a training image")
     positive: Annotated[float, Field(gt=0, lt=1, description="largest part of them that are objects")] = 0.25
+
+    @model_validator(mode="after")
+    def _blocks_have_a_bottleneck(self) -> "BoxOptions":
+        if self.double and self.width % 4:
+            raise ValueError(f"width must be a multiple of 4 where double = true, not {self.width}")
+        return self
 
 
 class TwoStageOptions(Options):
@@ -38,6 +49,11 @@ class TwoStageOptions(Options):
 
     rpn: RPNOptions = RPNOptions()
     box: BoxOptions = BoxOptions()
+    mask_scoring: bool = Field(
+        False,
+        description="Mask Scoring R-CNN (arXiv 1903.00241): predict each mask's IoU with its object and multiply the "
+        "score by it; convolutions as wide as the pyramid, FCs as the box head's",
+    )
 
 
 class MaskRCNNOptions(TwoStageOptions):
@@ -73,7 +89,9 @@ class PointOptions(Options):
 class PointRendOptions(TwoStageOptions):
     """PointRend."""
 
-    levels: Literal["all", "p2"] = Field("all", description="pyramid levels that mask features are taken from")
+    levels: Literal["all", "p2-p5", "p2"] = Field(
+        "all", description="pyramid levels that both mask heads read; p2-p5: the four finest, as boxes do"
+    )
     coarse: CoarseOptions = CoarseOptions()
     points: PointOptions = PointOptions()
 

@@ -1,4 +1,4 @@
-"""Both heads in the prediction protocol: encode, proposals, boxes, masks, each callable alone.
+"""Both heads in the prediction protocol: encode, proposals, boxes, masks, quality, each callable alone.
 
 Letters: B images, R proposals, N detections, C classes.
 """
@@ -38,6 +38,9 @@ class MaskRCNNPredictor:
     def boxes(self, features: Features, proposals: list[Tensor], sizes: Sizes) -> list[tuple[Tensor, Tensor]]:
         """Return per image boxes [R, 4] (or [R, C, 4] where regressed for each class) and probabilities [R, C + 1]."""
         head = self.detector.roi_head.bbox_head
+        if not any(map(len, proposals)):  # which mmdet's DoubleHead cannot reshape
+            shape = (0, 4) if head.reg_class_agnostic else (0, head.num_classes, 4)
+            return [(each.new_zeros(shape), each.new_zeros(0, head.num_classes + 1)) for each in proposals]
         rois = bbox2roi(proposals)
         outputs = self.detector.roi_head._bbox_forward(features, rois)
         counts = [len(p) for p in proposals]
@@ -73,8 +76,44 @@ class PointRendPredictor(MaskRCNNPredictor):
 
     def masks(self, features: Features, boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
         """Return per image the probabilities [N, S, S] of each detection's own class."""
-        counts = [len(each) for each in boxes]
-        every, every_label = torch.cat(boxes), torch.cat(labels)
-        images = torch.repeat_interleave(torch.tensor(counts, device=every.device))
-        logits: Tensor = self.detector.roi_head.own_masks(features, every, images, every_label)
+        every, images, counts = _together(boxes)
+        logits: Tensor = self.detector.roi_head.own_masks(features, every, images, torch.cat(labels))
         return list(logits.sigmoid_().split_with_sizes(counts))
+
+
+class ScoredMaskRCNNPredictor(MaskRCNNPredictor):
+    """Prediction steps of Mask Scoring R-CNN (arXiv 1903.00241)."""
+
+    def quality(
+        self, features: Features, boxes: list[Tensor], labels: list[Tensor], masks: list[Tensor]
+    ) -> list[Tensor]:
+        """Return per image the predicted IoU [N] of each mask with its object, in 0..1: the detection's own class's."""
+        counts = [len(each) for each in boxes]
+        if not any(counts):
+            return [each.new_zeros(0) for each in boxes]
+        roi_head, every_label = self.detector.roi_head, torch.cat(labels)
+        extractor = roi_head.mask_roi_extractor
+        pooled = extractor(features[: extractor.num_inputs], bbox2roi(boxes))
+        drawn = torch.cat([each for each in masks if len(each)])
+        found: Tensor = roi_head.mask_iou_head(pooled, drawn.logit())
+        own = found[torch.arange(len(every_label), device=found.device), every_label]
+        return list(own.clamp(0, 1).split_with_sizes(counts))
+
+
+class ScoredPointRendPredictor(PointRendPredictor):
+    """Prediction steps of PointRend with mask scoring: what is scored is the coarse mask that `masks` refines."""
+
+    def quality(
+        self, features: Features, boxes: list[Tensor], labels: list[Tensor], masks: list[Tensor]
+    ) -> list[Tensor]:
+        """Return per image the predicted IoU [N] of each mask with its object, in 0..1: the detection's own class's."""
+        every, images, counts = _together(boxes)
+        own: Tensor = self.detector.roi_head.own_quality(features, every, images, torch.cat(labels))
+        return list(own.clamp(0, 1).split_with_sizes(counts))
+
+
+def _together(boxes: list[Tensor]) -> tuple[Tensor, Tensor, list[int]]:
+    """Return the boxes of all images [N, 4], the number of each one's image [N], and how many an image has."""
+    counts = [len(each) for each in boxes]
+    every = torch.cat(boxes)
+    return every, torch.repeat_interleave(torch.tensor(counts, device=every.device)), counts

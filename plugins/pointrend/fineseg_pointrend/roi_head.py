@@ -1,6 +1,6 @@
 """mmdet's PointRend RoI head with the same losses and gradients, for less memory and time.
 
-Letters: R positive RoIs of all images, P points of a RoI, K classes, G side of the coarse mask.
+Letters: R positive RoIs of all images, P points of a RoI, K classes, G side of the coarse mask, D its head's width.
 """
 
 from collections.abc import Sequence
@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from mmcv.ops import roi_align
-from mmdet.models.roi_heads import PointRendRoIHead
+from mmdet.models.roi_heads import DoubleHeadRoIHead, MaskScoringRoIHead, PointRendRoIHead
 from mmdet.models.utils import get_uncertain_point_coords_with_randomness
+from mmdet.registry import MODELS
 from torch import Tensor
 
 from fineseg_pointrend.lattice import axes, corners
@@ -24,10 +25,22 @@ class LeanPointRendRoIHead(PointRendRoIHead):  # type: ignore[misc]
 
     Training differs from mmdet's in that points see the feature maps after the first layer (`render`), that only the
     true class's logits are computed, and that true masks are sampled where they lie, not copied for every RoI.
+
+    With `mask_iou_head` it is a mask scoring head too (arXiv 1903.00241). What mmdet's `MaskIoUHead` sees is the coarse
+    stage, in training and in prediction: the convolved features of each RoI's G x G cells, and the coarse mask of its
+    class on the same cells. The rendered mask is finer than any features of the RoI, and training never renders one.
     """
+
+    def __init__(self, *args: Any, mask_iou_head: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.mask_iou_head: Any = None if mask_iou_head is None else MODELS.build(mask_iou_head)
 
     def coarse_logits(self, levels: Sequence[Tensor], boxes: Tensor, images: Tensor) -> Tensor:
         """Return coarse mask logits [R, K, G, G] of boxes [R, 4], at least one, of images [R]."""
+        return self._coarse(levels, boxes, images)[0]
+
+    def _coarse(self, levels: Sequence[Tensor], boxes: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return coarse mask logits [R, K, G, G] and the cells [R, D, G, G] that they are computed from."""
         head, extractor = self.mask_head, self.mask_roi_extractor
         side = extractor.roi_layers[0].output_size[0]
         levels = levels[: extractor.num_inputs]
@@ -45,7 +58,7 @@ class LeanPointRendRoIHead(PointRendRoIHead):  # type: ignore[misc]
         for layer in head.fcs:
             hidden = head.relu(layer(hidden))
         logits: Tensor = head.fc_logits(hidden)
-        return logits.view(-1, head.num_classes, *head.output_size)
+        return logits.view(-1, head.num_classes, *head.output_size), cells
 
     def point_weights(self) -> PointHead:
         """Return the point head's weights as `render` takes them."""
@@ -68,39 +81,64 @@ class LeanPointRendRoIHead(PointRendRoIHead):  # type: ignore[misc]
         head = self.point_weights()
         return refine(levels, strides, boxes, images, labels, coarse, head, steps=steps, points=points)
 
+    def own_quality(self, x: Sequence[Tensor], boxes: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the predicted IoU [R] of the masks of `own_masks`, unbounded; R may be 0."""
+        if not len(boxes):
+            return boxes.new_zeros(0)
+        coarse, cells = self._coarse(x, boxes.to(torch.promote_types(boxes.dtype, torch.float32)), images)
+        return self._quality(cells, _of_class(coarse, labels), labels)
+
+    def _quality(self, cells: Tensor, own: Tensor, labels: Tensor) -> Tensor:
+        """Return predicted IoU [R] of the class `labels` from cells [R, D, G, G] and their class's logits [R, G, G]."""
+        # The head halves its mask by the largest of 2 x 2: each cell given four times comes out as it is.
+        fourfold = own.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+        return _of_class(self.mask_iou_head(cells, fourfold), labels)
+
     def mask_loss(
         self, x: tuple[Tensor, ...], sampling_results: list[Any], bbox_feats: Tensor, batch_gt_instances: list[Any]
     ) -> dict[str, Any]:
         """Return the losses of both heads as mmdet does: `{"loss_mask": {"loss_mask": ..., "loss_point": ...}}`.
 
-        No positive RoI at all: both are zero, and every weight gets a gradient of zero.
+        With mask scoring there is `loss_mask_iou` too. No positive RoI at all: all are zero, and every weight gets a
+        gradient of zero.
         """
         boxes = torch.cat([result.pos_priors for result in sampling_results])
         if not len(boxes):
-            weights = [*self.mask_head.parameters(), *self.point_head.parameters()]
-            zero = torch.stack([weight.sum() for weight in weights]).sum() * 0
-            return {"loss_mask": {"loss_mask": zero, "loss_point": zero}}
+            return {"loss_mask": self._no_loss()}
         counts = [len(result.pos_priors) for result in sampling_results]
         images = torch.repeat_interleave(torch.tensor(counts, device=boxes.device))
         labels = torch.cat([result.pos_gt_labels for result in sampling_results])
         masks = [torch.from_numpy(truth.masks.masks).to(boxes.device) for truth in batch_gt_instances]
         assigned = [result.pos_assigned_gt_inds for result in sampling_results]
 
-        coarse = self.coarse_logits(x, boxes, images)
+        coarse, cells = self._coarse(x, boxes, images)
         truth = zip(masks, boxes.split_with_sizes(counts), assigned, strict=True)
         binary = torch.cat([coarse_targets(*each, coarse.shape[-1]) for each in truth])
-        loss_mask = self.mask_head.loss_mask(coarse, binary, labels)
+        losses = {"loss_mask": self.mask_head.loss_mask(coarse, binary, labels)}
 
-        own = coarse.detach()[torch.arange(len(labels), device=labels.device), labels][:, None]
+        own = _of_class(coarse, labels)
         cfg = self.train_cfg
         points = get_uncertain_point_coords_with_randomness(
-            own, labels, cfg.num_points, cfg.oversample_ratio, cfg.importance_sample_ratio
+            own.detach()[:, None], labels, cfg.num_points, cfg.oversample_ratio, cfg.importance_sample_ratio
         )
         logits = self._point_logits(x, boxes, images, labels, coarse, points)
         here = zip(masks, boxes.split_with_sizes(counts), assigned, points.split_with_sizes(counts), strict=True)
         soft = torch.cat([point_targets(*each) for each in here])
-        loss_point = self.point_head.loss_point(logits[:, None], soft, torch.zeros_like(labels))
-        return {"loss_mask": {"loss_mask": loss_mask, "loss_point": loss_point}, "mask_preds": coarse}
+        losses["loss_point"] = self.point_head.loss_point(logits[:, None], soft, torch.zeros_like(labels))
+        if self.mask_iou_head is not None:
+            quality = self._quality(cells, own, labels)
+            losses |= self.mask_iou_head.loss_and_target(
+                quality, own, binary, sampling_results, batch_gt_instances, cfg
+            )
+        return {"loss_mask": losses, "mask_preds": coarse}
+
+    def _no_loss(self) -> dict[str, Tensor]:
+        heads = {"loss_mask": self.mask_head, "loss_point": self.point_head}
+        if self.mask_iou_head is not None:
+            heads["loss_mask_iou"] = self.mask_iou_head
+        weights = [weight for head in heads.values() for weight in head.parameters()]
+        zero = torch.stack([weight.sum() for weight in weights]).sum() * 0
+        return dict.fromkeys(heads, zero)
 
     def _point_logits(
         self, x: tuple[Tensor, ...], boxes: Tensor, images: Tensor, labels: Tensor, coarse: Tensor, points: Tensor
@@ -110,6 +148,19 @@ class LeanPointRendRoIHead(PointRendRoIHead):  # type: ignore[misc]
         field = point_field(levels, extractor.featmap_strides, boxes, images, labels, coarse, self.point_weights())
         index, weight = corners(*field.axes(*points.unbind(-1)))
         return field.logits(index, weight, field.own_row)
+
+
+class DoublePointRendRoIHead(DoubleHeadRoIHead, LeanPointRendRoIHead):  # type: ignore[misc]
+    """With DoubleHead's boxes (arXiv 1904.06493)."""
+
+
+class DoubleScoringRoIHead(DoubleHeadRoIHead, MaskScoringRoIHead):  # type: ignore[misc]
+    """Mask R-CNN's with DoubleHead's boxes and mask scoring."""
+
+
+def _of_class(every: Tensor, labels: Tensor) -> Tensor:
+    """Return the class `labels` [R] of [R, K, ...]: [R, ...]."""
+    return every[torch.arange(len(labels), device=labels.device), labels]
 
 
 def _layer(weight: Tensor, bias: Tensor, num_classes: int) -> PointLayer:

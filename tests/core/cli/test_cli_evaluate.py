@@ -13,7 +13,7 @@ from drawn_sets import as_coco, as_results, draw, oracle
 from imported import heavy_after
 
 from fineseg.cli.main import main
-from fineseg.metrics.mask_ap import COCO_AREA_RANGES
+from fineseg.metrics.mask_ap import COCO_AREA_RANGES, instance_ap
 
 Answer = tuple[int, str, str]
 TOLERANCE = 1e-6
@@ -58,7 +58,7 @@ def test_json_equals_pycocotools(seed: int, tmp_path: Path, evaluate: Callable[.
     code, out, err = evaluate(file, write(tmp_path / "g.json", truth), "--json", *options)
     found = json.loads(out)
     assert (code, err) == (0, "")
-    assert list(found) == ["segm", "bbox", "boundary", "per_class"]
+    assert list(found) == ["segm", "bbox", "boundary", "holes", "per_class"]
     summary, classes = oracle(truth, rows, ranges, limits)
     assert list(found["segm"]) == ["AP", "AP50", "AP75", *(f"AP{name[0]}" for name in ranges)]
     assert_close(found["segm"], summary)
@@ -134,7 +134,9 @@ def test_table_for_people(tmp_path: Path, evaluate: Callable[..., Answer]) -> No
     assert lines[1] == ["masks", *("-" if math.isnan(value) else f"{value:.2f}" for value in summary)]
     assert [line[0] for line in lines[1:3]] == ["masks", "boundaries"] and len(lines[2]) == 4
     assert lines[3] == [] and lines[4][:3] == ["masks", "by", "class"]
-    for line, category, expected in zip(lines[5:], split.categories, classes, strict=True):
+    holes = instance_ap(split, predictions)["holes"].summary
+    assert lines[-1][:6] == ["IoU", "of", "holes", "in", "%:", f"{holes['IoU']:.2f},"]
+    for line, category, expected in zip(lines[5:-2], split.categories, classes, strict=True):
         shown = ["-" if math.isnan(value) else f"{value:.2f}" for value in expected]
         assert line[:-1] == [*category.name.split(), *shown]
 
@@ -149,7 +151,8 @@ def test_table_for_people(tmp_path: Path, evaluate: Callable[..., Answer]) -> No
         (["--area", "s:0:5", "--area", "s:5:9"], r"--area s:5:9: there is a range 's' already"),
         (["--max-detections", "1,0"], r"--max-detections 1,0: must be whole numbers above 0"),
         (["--max-detections", "ten"], r"--max-detections ten: must be whole numbers above 0"),
-        (["--task", "panoptic"], r"invalid value for '--task': 'panoptic' is not 'instance'"),
+        (["--task", "semantic"], r"invalid value for '--task': 'semantic' is not one of 'instance', 'panoptic'"),
+        (["--prediction-folder", "x"], r"--prediction-folder is for --task panoptic; this is --task instance"),
     ],
 )
 def test_wrong_options_are_one_line(

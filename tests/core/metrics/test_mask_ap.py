@@ -98,7 +98,7 @@ def test_boundary_ap_equals_pycocotools_on_boundaries_by_loops(seed: int) -> Non
     limits = (1, 5, 10) if seed % 2 else (1, 10, 100)
     result = instance_ap(split, predictions, area_ranges=PARTIAL_RANGES, max_detections=limits)
     truth, rows = as_coco(split), as_results(split, predictions)
-    assert list(result) == ["segm", "boundary"]
+    assert list(result) == ["segm", "boundary", "holes"]
     assert list(result["boundary"].summary) == ["AP", "AP50", "AP75"]
     assert_equal(result["segm"], oracle(truth, rows, PARTIAL_RANGES, limits))
     assert_equal(result["boundary"], oracle(truth, rows, {}, limits, "boundary"))

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from profile_toys import PROFILE, toy_catalog
 
-from fineseg import FinesegError
-from fineseg.catalog import Catalog, load_catalog
+from fineseg import FinesegError, NoOptions, Submission
+from fineseg.catalog import Catalog, Entry, load_catalog
 from fineseg.errors import ProfileError
 from fineseg.profile import load_profile
 from fineseg.profile.check import check_tables
@@ -220,6 +220,16 @@ def test_views_share_proposals_only_of_a_head_that_can() -> None:
     assert faults(put(tables, "competition.models", ["b"])) == [said]
     for sound in (("competition.models", ["a"]), ("predict.merge_views", "mean"), ("predict.tta", [])):
         assert faults(put(tables, *sound)) == []
+
+
+def test_a_format_takes_what_the_task_makes() -> None:
+    maps = Submission("maps", "", NoOptions, write=print, check=print, task="panoptic")
+    catalog = Catalog((*CATALOG.entries, Entry(maps, "toy", "toy-parts", "1.0")))
+    check_tables(put(TOY, "submission.format", "zip"), catalog, FILE)
+    with pytest.raises(ProfileError) as caught:
+        check_tables(put(TOY, "submission.format.name", "maps"), catalog, FILE)
+    said = 'submission.format: \'maps\' is of the task "panoptic"; competition.task is "instance"'
+    assert list(caught.value.faults) == [f"toy.toml: {said}"]
 
 
 def test_a_layer_can_switch_views_off(load: Callable) -> None:

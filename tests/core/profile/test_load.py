@@ -90,6 +90,17 @@ def test_paths_are_relative_to_the_file_that_states_them(
         assert paths(settings=[f'models.a.backbone.weights="{kept}"'])[1] == kept
 
 
+def test_a_checkpoint_that_a_model_starts_from_is_anchored_too(load: Callable, tmp_path: Path) -> None:
+    def start(text: str) -> str | None:
+        weights: str | None = load(f'[demo.models.a]\nweights = "{text}"\n', demo=True).profile.models["a"].weights
+        return weights
+
+    assert start("w.pth") == f"{tmp_path}/w.pth"
+    assert start("none") is None and start("http://x/w.pth") == "http://x/w.pth"
+    with pytest.raises(FinesegError, match=r"models\.a\.weights: .*a file path or an http\(s\) address, not s3://"):
+        start("s3://x/w.pth")
+
+
 def test_settings_are_toml_and_bare_words_are_text(load: Callable) -> None:
     settings = ["train.short_side=[5, 6]", "models.a.neck=wide", "train.flip=0", "competition.title=", "data.test= t "]
     profile = load(settings=settings).profile

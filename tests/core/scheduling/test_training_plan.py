@@ -12,25 +12,32 @@ def order(workers: int = 1, cpus: int | None = None) -> TrainingOrder:
 
 
 @pytest.mark.parametrize(
-    ("orders", "cpus", "gpus", "expected"),
+    ("orders", "machines", "expected"),
     [
-        ([order()] * 3, 2, 0, (2, [1, 1, 2])),
-        ([order()], 2, 0, (1, [2])),
-        ([order()] * 2, 8, 0, (2, [4, 4])),
-        ([order(workers=2)] * 2, 2, 0, (1, [1, 1])),
-        ([order(cpus=2)] * 2, 2, 0, (1, [2, 2])),
-        ([order(workers=4)] * 3, 32, 8, (2, [4, 4, 8])),
+        ([order()] * 3, [(2, 0)], (2, [1, 1, 2])),
+        ([order()], [(2, 0)], (1, [2])),
+        ([order()] * 2, [(8, 0)], (2, [4, 4])),
+        ([order(workers=2)] * 2, [(2, 0)], (1, [1, 1])),
+        ([order(cpus=2)] * 2, [(2, 0)], (1, [2, 2])),
+        ([order(workers=4)] * 3, [(32, 8)], (2, [4, 4, 8])),
+        ([order()], [(1, 0), (1, 0)], (1, [1])),  # no machine has two cores
+        ([order()] * 2, [(4, 0), (2, 0)], (2, [2, 2])),
+        ([order(cpus=2)] * 3, [(3, 0), (3, 0)], (2, [2, 2, 2])),
+        ([order(workers=2)], [(0, 0), (8, 2), (8, 2)], (1, [8])),
+        ([order(workers=2)] * 2, [(16, 0), (8, 2), (8, 2)], (2, [4, 4])),  # a head without GPUs takes no part
     ],
 )
-def test_plan(orders: list[TrainingOrder], cpus: int, gpus: int, expected: tuple[int, list[int]]) -> None:
-    assert plan_side_by_side(orders, cpus, gpus) == expected
+def test_plan(orders: list[TrainingOrder], machines: list[tuple[int, int]], expected: tuple[int, list[int]]) -> None:
+    assert plan_side_by_side(orders, machines) == expected
 
 
 def test_no_room() -> None:
     with pytest.raises(FinesegError, match=r"train\.workers = 8: no room on the 2 cores that Ray found; lower it"):
-        plan_side_by_side([order(workers=8)], 2, 0)
+        plan_side_by_side([order(workers=8)], [(2, 0)])
+    with pytest.raises(FinesegError, match=r"no room on the 6 cores of 2 machines"):
+        plan_side_by_side([order(cpus=4)], [(3, 0), (3, 0)])
     with pytest.raises(FinesegError, match="no room on the 1 GPUs"):
-        plan_side_by_side([order(workers=2)], 64, 1)
+        plan_side_by_side([order(workers=2)], [(64, 1)])
 
 
 def test_a_failure_does_not_stop_the_others() -> None:

@@ -123,6 +123,6 @@ def test_without_a_format_predictions_count_as_they_are(folder: Path, tmp_path: 
     assert plain(first) == plain(second)
     table = metrics_table({"a": first, "combined": second})
     assert table == {"models": {"a": plain(first)}, "combined": plain(second)}
-    assert list(table["combined"]) == ["segm", "boundary"] and list(table["combined"]["boundary"]) == KEYS
+    assert list(table["combined"]) == ["segm", "boundary", "holes"] and list(table["combined"]["boundary"]) == KEYS
     assert list(table["combined"]["segm"]) == [*KEYS, "APs", "APm", "APl"]
     assert submit(context, prepared, combined, tmp_path) is None

@@ -83,8 +83,8 @@ def test_pattern_with_another_placeholder_is_refused(pattern: str) -> None:
 
 
 def test_plugin_offers_its_parts_without_importing_anything_heavy() -> None:
-    assert [part.name for part in fineseg_datasets()] == ["coco-instance", "3dfuture", "showroom"]
-    assert [part.name for part in fineseg_submissions()] == ["3dfuture", "coco-json"]
+    assert [part.name for part in fineseg_datasets()] == ["coco-instance", "coco-panoptic", "3dfuture", "showroom"]
+    assert [part.name for part in fineseg_submissions()] == ["3dfuture", "coco-json", "coco-panoptic"]
     heavy = "{'torch', 'cv2', 'pycocotools', 'mmdet', 'ray', 'PIL'}"
     program = f"import sys, fineseg_datasets.plugin; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

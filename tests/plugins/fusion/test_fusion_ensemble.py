@@ -163,10 +163,19 @@ def test_options_refuse_what_makes_no_sense() -> None:
 
 def test_records_of_the_plugin() -> None:
     parts = {part.name: part for part in fineseg_ensemblers()}
-    assert list(parts) == ["linear-interpolation", "linear-reweight", "soft-nms", "mask-nms"]
+    assert list(parts) == [
+        "linear-interpolation",
+        "linear-reweight",
+        "soft-nms",
+        "mask-nms",
+        "matrix-nms",
+        "wbf",
+        "nmw",
+        "best-per-class",
+    ]
+    measured = [ModelScore("m", 50.0, (50.0,) * 3, (20,) * 3)]
     for part in parts.values():
-        drawn = with_squares(member(1)) if part.name == "mask-nms" else member(1)
-        assert len(part.build(part.options(), SCORES[:1])([drawn])) > 0
+        assert len(part.build(part.options(), measured)([with_squares(member(1))])) > 0
 
 
 def test_the_plugin_imports_light() -> None:

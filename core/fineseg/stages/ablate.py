@@ -1,0 +1,154 @@
+"""The rows of an ablation table: which trainings and predictions the store lacks of them, and what each row scores.
+
+A row's training and predictions are those that a run with its profile would make: they stand under the same keys.
+"""
+
+import traceback
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fineseg.errors import FinesegError
+from fineseg.metrics.mask_ap import APResult
+from fineseg.profile.check import check_tables
+from fineseg.profile.tables import COMBINED, Row
+from fineseg.runs import prediction_key
+from fineseg.scheduling.orders import TrainingOrder
+from fineseg.stages.combine import combine_role
+from fineseg.stages.context import Context
+from fineseg.stages.evaluate import evaluate
+from fineseg.stages.predict import predict
+from fineseg.stages.prepare import Prepared
+from fineseg.stages.train import Trained, find_training, run_orders, training_order
+from fineseg.store import LEDGER, content_key, read_rows
+
+HELD_OUT = "validation"
+
+
+@dataclass
+class Outcome:
+    """What became of a row: "scored", "failed" (`why` says by what), "left out" (`why`), or "not run".
+
+    `trained` are its trainings by model, `results` its scores by kind.
+    """
+
+    row: Row
+    trained: Mapping[str, Trained]
+    status: str = "not run"
+    why: str = ""
+    results: Mapping[str, APResult] = field(default_factory=dict)
+
+    def fail(self, why: str) -> None:
+        """Note that the row has no score."""
+        self.status, self.why = "failed", why
+
+
+def run_rows(context: Context, prepared: Prepared, rows: Sequence[Row], wanted: Collection[str]) -> list[Outcome]:
+    """Train, predict and score the `wanted` rows, and score those others of which the store holds all.
+
+    A row that fails does not stop the others.
+    """
+    contexts = {row.name: replace(context, profile=row.profile, tables=row.tables) for row in rows}
+    outcomes = [
+        Outcome(row, {model: find_training(contexts[row.name], prepared, model) for model in row.models})
+        for row in rows
+        if not row.table.left_out
+    ]
+    failures = run_orders(context, _missing(contexts, prepared, [o for o in outcomes if o.row.name in wanted]))
+    trained = [o for o in outcomes if o.row.name in wanted and not any(e.key in failures for e in o.trained.values())]
+    _predict_together(contexts, prepared, trained)
+    for outcome in outcomes:
+        own = contexts[outcome.row.name]
+        said = {model: failures[entry.key] for model, entry in outcome.trained.items() if entry.key in failures}
+        if said:
+            outcome.fail("; ".join(f"model {model}: {line}" for model, line in said.items()))
+        elif outcome.row.name in wanted or _in_store(own, prepared, outcome):
+            with context.console.task(f"row {outcome.row.name}"):
+                _score(own, prepared, outcome)
+    left_out = {row.name: Outcome(row, {}, "left out", row.table.left_out) for row in rows if row.table.left_out}
+    done = {outcome.row.name: outcome for outcome in outcomes} | left_out
+    return [done[row.name] for row in rows]
+
+
+def _missing(
+    contexts: Mapping[str, Context], prepared: Prepared, outcomes: Sequence[Outcome]
+) -> dict[str, TrainingOrder]:
+    """Return orders for trainings that the store lacks, by key: rows of one training share it."""
+    missing: dict[str, TrainingOrder] = {}
+    for outcome in outcomes:
+        context, row = contexts[outcome.row.name], outcome.row
+        for model, entry in outcome.trained.items():
+            topic = row.name if row.scores != COMBINED else f"{row.name} {model}"
+            if entry.key not in missing and context.store.finished("train", entry.key) is None:
+                missing[entry.key] = training_order(context, prepared, entry, topic=topic)
+    return missing
+
+
+def _predict_together(contexts: Mapping[str, Context], prepared: Prepared, outcomes: Sequence[Outcome]) -> None:
+    """Predict with the models of all rows that look at images alike at once: processes take seconds to start.
+
+    What fails here is tried again row by row, and fails there.
+    """
+    alike: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        alike.setdefault(content_key(outcome.row.profile.predict.model_dump(mode="json")), []).append(outcome)
+    for group in alike.values():
+        context = contexts[group[0].row.name]
+        entries = {f"{o.row.name} {model}": (o.row, entry) for o in group for model, entry in o.trained.items()}
+        models = {
+            alias: _without_training(row.tables["models"][entry.model]) for alias, (row, entry) in entries.items()
+        }
+        competition = {key: value for key, value in context.tables["competition"].items() if key != "models"}
+        tables = {**context.tables, "competition": competition, "models": models}
+        profile = check_tables(tables, context.catalog, context.file)
+        together = replace(context, profile=profile, tables=tables)
+        with suppress(Exception):
+            predict(together, prepared, {HELD_OUT: {alias: entry for alias, (_, entry) in entries.items()}})
+
+
+def _without_training(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in model.items() if key != "train"}
+
+
+def _in_store(context: Context, prepared: Prepared, outcome: Outcome) -> bool:
+    """Say whether a row can be scored without any work for a model."""
+    digest = prepared.digests[prepared.splits.validation.name]
+    return all(
+        context.store.finished("train", entry.key) is not None
+        and context.store.finished("predict", prediction_key(context.profile, context.catalog, entry.key, digest))
+        for entry in outcome.trained.values()
+    )
+
+
+def _score(context: Context, prepared: Prepared, outcome: Outcome) -> None:
+    """Predict the held-out split with a row's models, and score what the row scores."""
+    try:
+        predicted = predict(context, prepared, {HELD_OUT: outcome.trained})
+        results = {model: evaluate(context, prepared, predicted[model, HELD_OUT]) for model in outcome.trained}
+        if outcome.row.scores == COMBINED:
+            combined = combine_role(context, prepared, predicted, results, HELD_OUT)
+            results[COMBINED] = evaluate(context, prepared, combined, submitted=True)
+        outcome.results = results[outcome.row.scores]
+        outcome.status = "scored"
+    except FinesegError as error:
+        outcome.fail(str(error))
+    except Exception as error:
+        context.console.say("".join(traceback.format_exception(error)))
+        outcome.fail(f"{type(error).__name__}: {error}")
+
+
+def training_work(entry: Trained) -> dict[str, Any]:
+    """Return what a training took: steps, seconds, and the most memory of its first process [GiB] where noted."""
+    rows = read_rows(entry.folder / LEDGER)
+    memory = {
+        name: max(row[name] for row in rows if name in row)
+        for name in ("memory_gib", "gpu_memory_gib")
+        if any(name in row for row in rows)
+    }
+    return {
+        "steps": sum(row["steps"] for row in rows),
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "devices": sorted({row["device"] for row in rows}),
+        **memory,
+    }

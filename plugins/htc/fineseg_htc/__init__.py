@@ -1,0 +1,1 @@
+"""Head htc for fineseg."""

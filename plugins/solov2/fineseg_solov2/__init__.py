@@ -1,0 +1,1 @@
+"""Head solov2 for fineseg."""

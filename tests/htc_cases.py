@@ -1,6 +1,5 @@
 """Small HTC detectors, and mmdet's own around the same weights."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import mmdet
 import torch
 from mmdet.models.detectors import HybridTaskCascade
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from fineseg.catalog import load_catalog
@@ -46,7 +45,8 @@ def spread(roi_head: nn.Module) -> None:
     for name, module in roi_head.named_modules():
         if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             continue
-        nn.init.normal_(module.weight, std=(2 / module.weight[0].numel()) ** 0.5)
+        gain = 4 if name.endswith("fc_cls") else 1
+        nn.init.normal_(module.weight, std=gain * (2 / module.weight[0].numel()) ** 0.5)
         nn.init.normal_(module.bias, std=0.2)
         if name.endswith("fc_mask_iou"):
             nn.init.constant_(module.bias, 0.6)
@@ -66,15 +66,16 @@ def stock_htc(built: BuiltModel, predict: PredictTable) -> Any:
     model.rpn_head.anchor_generator.update(scales=[4])
     model.test_cfg.rpn.update(nms_pre=50, max_per_img=50)
     model.test_cfg.rcnn.update(score_thr=predict.score_threshold, max_per_img=predict.max_per_image)
-    for rcnn in model.train_cfg.rcnn:
-        rcnn.mask_size = 16
-        rcnn.sampler.num = 32
+    model.train_cfg.rpn_proposal.update(nms_pre=100, max_per_img=100)
+    for settings in (model.train_cfg.rpn, *model.train_cfg.rcnn):
+        settings.sampler.num = 32
+    for settings in model.train_cfg.rcnn:
+        settings.mask_size = 16
     model.backbone.pop("init_cfg")
     assert model.pop("type") == "HybridTaskCascade"
     with DefaultScope.overwrite_default_scope("mmdet"):
-        MODELS.get("mmdet.ResNet")
         stock = HybridTaskCascade(**model)
-    weights = {name: value for name, value in ours.state_dict().items() if not re.match("mask_iou_head", name)}
+    weights = {name: value for name, value in ours.state_dict().items() if not name.startswith("mask_iou_head")}
     stock.roi_head.load_state_dict(weights, strict=True)
     stock.rpn_head.load_state_dict(built.module.rpn_head.state_dict(), strict=True)
     stock.backbone, stock.neck = built.module.backbone, built.module.neck

@@ -44,6 +44,7 @@ class WideOptions(Options):
 
 class InnerOptions(Options):
     width: int = 4
+    points: int = 14
 
 
 class BoxesOptions(Options):
@@ -66,7 +67,7 @@ def toy_catalog() -> Catalog:
         Neck("plain", "", NoOptions, build=nothing),
         Neck("wide", "", WideOptions, build=nothing),
         Neck("wider", "", WideOptions, build=nothing),
-        Head("boxes", "", BoxesOptions, build=nothing),
+        Head("boxes", "", BoxesOptions, build=nothing, prediction_only=("inner.points",)),
         Head("queries", "", NoOptions, build=nothing, shares_proposals=False),
         TTA("turn", "", TurnOptions, build=nothing),
         Ensembler("mean", "", NoOptions, build=nothing),

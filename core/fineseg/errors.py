@@ -19,5 +19,9 @@ class BrokenOff(FinesegError):
     """What came from outside: a process was killed, a disk is full, a machine is gone. The same command continues."""
 
 
+class BudgetSpent(BrokenOff):
+    """What may be spent is spent. The same command with more of it continues."""
+
+
 class SessionLost(BrokenOff):
     """Ray itself is gone. Threads still wait for it, so the process must end without further ado (`os._exit`)."""

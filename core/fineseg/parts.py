@@ -219,12 +219,14 @@ class Head(Part):
 
     `shares_proposals` says that its `boxes` step takes proposals from anywhere, so that the views of a TTA can share
     them. Where it does not, as with a head whose predictor is a `OneStagePredictor`, finished instances of the views
-    can still be pooled.
+    can still be pooled. `prediction_only` names options ("points.test") that neither its weights nor its training
+    depend on: after a change of theirs a model is not trained anew.
     """
 
     kind = "head"
     build: Callable[[Any, HeadInput], HeadSpec]
     shares_proposals: bool = True
+    prediction_only: tuple[str, ...] = ()
 
 
 # ------------------------------------------------------- parts of the pipeline

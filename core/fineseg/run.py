@@ -16,7 +16,9 @@ from typing import Any
 
 from fineseg.catalog import Catalog
 from fineseg.console import Console, duration
+from fineseg.cost import Meter, rows_before
 from fineseg.metrics.mask_ap import APResult
+from fineseg.profile.budget import Budget
 from fineseg.profile.load import Loaded
 from fineseg.scheduling.scheduler import Scheduler
 from fineseg.stages.combine import combine_role
@@ -56,19 +58,23 @@ def run(
     out: Path,
     ray_address: str | None,
     weights: Mapping[str, Path],
+    budget: Budget | None = None,
 ) -> Path:
     """Run a profile; return the run folder, which holds metrics.json, the submission and report.html.
 
-    `weights` are files that stand for the trainings of some models.
+    `weights` are files that stand for the trainings of some models. Raises `FinesegError` when the trainings have spent
+    `budget` before their end.
     """
     started, watch = datetime.now().astimezone(), Watch()
     out.mkdir(parents=True, exist_ok=True)
     console.keep(out / "log.txt")
     with Scheduler(console, ray_address, store.root) as scheduler:
-        context = Context(loaded.profile, loaded.tables, loaded.file, catalog, store, console, scheduler, weights)
+        meter = Meter(budget) if budget is not None else None
+        profile = loaded.profile, loaded.tables, loaded.file
+        context = Context(*profile, catalog, store, console, scheduler, weights, meter)
         with watch.stage("prepare"):
             prepared = prepare(context)
-        before = work_done(store)
+        before, rows = work_done(store), rows_before(store.root)
         with watch.stage("train"):
             trained = train(context, prepared)
         scored_only = {m: entry for m, entry in trained.items() if loaded.profile.train_of(m).final == "scored"}
@@ -88,12 +94,12 @@ def run(
     write_json(out / "metrics.json", metrics)
     with watch.stage("submit"):
         submission = submit(context, prepared, combined["test"], out)
-    work = {name: count - before[name] for name, count in work_done(store).items()}
     outcome = Outcome(
         command=shlex.join(["fineseg", *sys.argv[1:]]),
         started=started.isoformat(timespec="seconds"),
         seconds=watch.seconds,
-        work=work,
+        work={name: count - before[name] for name, count in work_done(store).items()},
+        rows_before=rows,
         metrics=metrics,
         per_class={name: kinds["segm"].per_class for name, kinds in results.items()},
         trained={**trained, **{f"{m} (all images)": e for m, e in final.items() if e is not trained[m]}},

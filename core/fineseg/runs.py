@@ -6,7 +6,9 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 from importlib import metadata
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 from fineseg.catalog import Catalog
 from fineseg.data.split import ImageInfo, Split
 from fineseg.errors import FinesegError
+from fineseg.parts import Head
 from fineseg.profile.schema import NOT_IN_KEYS, PartChoice, Profile, RandomValidation
 from fineseg.store import content_key
 
@@ -102,6 +105,20 @@ def part_key(catalog: Catalog, kind: str, choice: PartChoice) -> dict[str, Any]:
     return {"name": part.name, "options": values, "recipe": part.recipe_version}
 
 
+def trained_head_key(catalog: Catalog, choice: PartChoice) -> dict[str, Any]:
+    """Return `part_key` of a head without the options that its training does not read."""
+    key = part_key(catalog, "head", choice)
+    for name in _prediction_only(catalog, choice):
+        *tables, last = name.split(".")
+        del reduce(getitem, tables, key["options"])[last]
+    return key
+
+
+def _prediction_only(catalog: Catalog, choice: PartChoice) -> tuple[str, ...]:
+    part, _ = catalog.choose("head", choice.name, choice.options)
+    return part.prediction_only if isinstance(part, Head) else ()
+
+
 def _content(weights: str) -> str:
     return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else weights
 
@@ -128,7 +145,11 @@ def training_key(
     table = profile.models[model]
     train = profile.train_of(model, whole=whole).model_dump(mode="json", exclude=set(NOT_IN_KEYS))
     key: dict[str, Any] = {
-        "parts": {kind: part_key(catalog, kind, getattr(table, kind)) for kind in ("backbone", "neck", "head")},
+        "parts": {
+            "backbone": part_key(catalog, "backbone", table.backbone),
+            "neck": part_key(catalog, "neck", table.neck),
+            "head": trained_head_key(catalog, table.head),
+        },
         "train": train,
         "data": [digests[splits.train.name], digests[splits.validation.name]],
     }
@@ -138,6 +159,7 @@ def training_key(
         key["whole"] = True
     if train["validate_every"] or train["checkpoint"] == "best":
         key["validation"] = [profile.metric.model_dump(mode="json"), predict_key(profile)]
+        key["validation"].append(part_key(catalog, "head", table.head))
     return content_key(key)
 
 
@@ -146,9 +168,12 @@ def predict_key(profile: Profile) -> dict[str, Any]:
     return profile.predict.model_dump(mode="json", exclude={"cpus", "tta", "merge_views"})
 
 
-def prediction_key(profile: Profile, catalog: Catalog, training: str, digest: str) -> str:
+def prediction_key(profile: Profile, catalog: Catalog, model: str, training: str, digest: str) -> str:
     """Return the content key of one model's predictions of one split."""
     key: dict[str, Any] = {"training": training, "predict": predict_key(profile), "split": digest}
+    head = profile.models[model].head
+    if _prediction_only(catalog, head):
+        key["head"] = part_key(catalog, "head", head)
     if profile.predict.tta:
         merge = profile.predict.merge_views
         key["tta"] = [part_key(catalog, "tta", choice) for choice in profile.predict.tta]

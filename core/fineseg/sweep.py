@@ -5,17 +5,18 @@ prepare -> trials (each a training that `run` would make, under the same key) ->
 
 import shlex
 import sys
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from fineseg.catalog import Catalog
 from fineseg.console import Console, duration
+from fineseg.cost import Meter
 from fineseg.errors import FinesegError
+from fineseg.profile.budget import Budget, budget_of
 from fineseg.profile.load import Loaded
 from fineseg.profile.overlay import overlay_text
-from fineseg.profile.schema import SweepTable, seconds_of
+from fineseg.profile.schema import SweepTable
 from fineseg.profile.space import in_words, short_names
 from fineseg.report.records import ReportData
 from fineseg.report.sweep import write_sweep_report
@@ -39,18 +40,18 @@ def sweep(
     ray_address: str | None,
     *,
     samples: int | None,
-    budget: float | None,
+    budget: Budget | None,
     next_run: str,
 ) -> Path:
     """Run a profile's `[sweep]`; return the folder with sweep.json, report.html and, if a trial finished, best.toml.
 
-    `samples` and `budget` [s] stand for the profile's where they are given; `next_run` is the profile and its layers as
+    `samples` and `budget` stand for the profile's where they are given; `next_run` is the profile and its layers as
     `fineseg run` takes them. Raises `FinesegError` when no trial works.
     """
     table = _table(loaded, samples)
     started, watch = datetime.now().astimezone(), Watch()
-    limit = seconds_of(table.budget) if budget is None and table.budget is not None else budget
-    deadline = time.time() + limit if limit is not None else None
+    limit = budget_of(table.budget) if budget is None and table.budget is not None else budget
+    meter = Meter(limit) if limit is not None else None
     out.mkdir(parents=True, exist_ok=True)
     console.keep(out / "log.txt")
     with Scheduler(console, ray_address, store.root) as scheduler:
@@ -60,7 +61,7 @@ def sweep(
         before = work_done(store)
         with watch.stage("trials"):
             trials = Sweep(context, prepared, table, samples)
-            run_sweep(trials, deadline)
+            run_sweep(trials, meter)
     record = {
         "command": shlex.join(["fineseg", *sys.argv[1:]]),
         "started": started.isoformat(timespec="seconds"),

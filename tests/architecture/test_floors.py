@@ -31,7 +31,7 @@ FLOORS = (
     ("",),  # the front page, `fineseg` itself: what it shows lies below
     ("report", "metrics", "catalog"),
     ("profile", "doctor"),
-    ("runs", "mm"),
+    ("runs", "mm", "cost"),
     ("scheduling",),
     ("stages",),
     ("run",),

@@ -127,13 +127,25 @@ def time_ours(tables: dict[str, Any], data: Path, folder: Path) -> tuple[list[fl
     from fineseg.store import read_rows
 
     folder.mkdir()
-    order = TrainingOrder("a", tables, "bench.toml", str(data), str(folder), str(data), 1, 1, 1, "last")
+    order = TrainingOrder(
+        model="a",
+        tables=tables,
+        file="bench.toml",
+        data_root=str(data),
+        folder=str(folder),
+        weights_cache=str(data),
+        workers=1,
+        cpus=1,
+        keep=1,
+        checkpoint="last",
+        epochs=tables["train"]["epochs"],
+    )
     start = time.monotonic()
     with ray_session():
         from fineseg.scheduling.training import train_all
 
         begin = time.monotonic()
-        failures = train_all([order], lambda topic, state: None, lambda order: None)
+        failures = train_all([order], lambda topic, state: None, lambda order: None, print)
         whole = time.monotonic() - begin
     session = time.monotonic() - start - whole
     if failures != [None]:

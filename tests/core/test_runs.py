@@ -127,7 +127,7 @@ def keys_of(profile: Profile, catalog: Catalog, model: str = "a") -> tuple[str, 
     read = read_splits(profile, catalog, Path())
     digests = {name: f"digest of {name}" for name in read.named()}
     training = training_key(profile, catalog, model, digests, read)
-    return training, prediction_key(profile, catalog, training, "digest")
+    return training, prediction_key(profile, catalog, model, training, "digest")
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,7 @@ def keys_of(profile: Profile, catalog: Catalog, model: str = "a") -> tuple[str, 
         ("train.lr=0.3", True, True),
         ("models.a.train.epochs=3", True, True),
         ("models.a.head.inner.width=9", True, True),
+        ("models.a.head.inner.points=9", False, True),
         ("train.workers=2", False, False),
         ("train.cpus=2", False, False),
         ("train.keep=2", False, False),
@@ -163,7 +164,7 @@ def test_what_keys_depend_on(
 def test_what_chooses_a_checkpoint_is_part_of_a_trainings_key(profile: Callable, catalog: Catalog) -> None:
     best = ("train.checkpoint=best", "train.validate_every=1")
     key = keys_of(profile(*best), catalog)[0]
-    for setting in ("metric.max_detections=[1]", "predict.nms_iou=0.6"):
+    for setting in ("metric.max_detections=[1]", "predict.nms_iou=0.6", "models.a.head.inner.points=9"):
         assert keys_of(profile(*best, setting), catalog)[0] != key
     assert keys_of(profile(*best, 'predict.tta=["turn"]'), catalog)[0] == key  # validations look once
 
@@ -180,7 +181,7 @@ def test_views_are_part_of_a_predictions_key(profile: Callable, catalog: Catalog
     raised = Catalog(tuple(replace(e, part=replace(e.part, recipe_version=2)) for e in catalog.entries))
     training = keys_of(profile(turned), catalog)[0]
     others = [
-        prediction_key(profile(turned), raised, training, "digest"),
+        prediction_key(profile(turned), raised, "a", training, "digest"),
         key('predict.tta=[{ name = "turn", degrees = 3 }]'),
         key('predict.tta=["turn", "turn"]'),
         key(turned, "predict.merge_views=mean"),

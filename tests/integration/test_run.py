@@ -167,7 +167,8 @@ def test_given_weights_and_a_final_training(undisturbed: tuple[Path, str], tmp_p
     assert not (tmp_path / "written").exists()
 
 
-def test_ctrl_c_ends_soon_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_soon_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
     process = start(tmp_path, "out")
     deadline = time.monotonic() + 300
     while not list((tmp_path / "store").glob("train/*/curve.jsonl")):
@@ -175,10 +176,10 @@ def test_ctrl_c_ends_soon_and_says_how_to_go_on(tmp_path: Path) -> None:
         time.sleep(0.1)
     children = psutil.Process(process.pid).children(recursive=True)
     pressed = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     text, _ = process.communicate(timeout=60)
     assert process.returncode == 130, text
     assert text.splitlines()[-1] == "interrupted: the same command continues"
-    assert time.monotonic() - pressed < 30
+    assert time.monotonic() - pressed < 10
     assert len(children) > 3 and not psutil.wait_procs(children, timeout=20)[1]
     assert not list((tmp_path / "store").rglob("lock.json"))

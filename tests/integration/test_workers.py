@@ -50,10 +50,20 @@ def test_two_workers_train_what_one_process_does_by_turns(tmp_path: Path) -> Non
     folder = tmp_path / "training"
     folder.mkdir()
     order = TrainingOrder(
-        "a", tables, "pair.toml", str(tmp_path), str(folder), str(tmp_path), WORLD, 1, keep=1, checkpoint="last"
+        model="a",
+        tables=tables,
+        file="pair.toml",
+        data_root=str(tmp_path),
+        folder=str(folder),
+        weights_cache=str(tmp_path),
+        workers=WORLD,
+        cpus=1,
+        keep=1,
+        checkpoint="last",
+        epochs=TRAIN["epochs"],
     )
     with ray_session():
-        failures = train_all([order], lambda topic, state: None, lambda order: None)
+        failures = train_all([order], lambda topic, state: None, lambda order: None, print)
     assert failures == [None]
 
     catalog = load_catalog(warn=lambda line: pytest.fail(line))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fineseg.cli import warn
+from fineseg.errors import FinesegError
 
 if TYPE_CHECKING:
     from fineseg.catalog import Catalog
     from fineseg.profile import Loaded
+    from fineseg.profile.budget import Budget
 
 PATH = click.Path(path_type=Path)
 store_option = click.option(
@@ -55,6 +57,16 @@ def load(
     catalog = load_catalog(disable=disable, warn=warn)
     loaded = load_profile(profile, catalog, demo=demo, variant=variant, overlays=overlays, settings=settings)
     return loaded, catalog
+
+
+def given_budget(text: str | None) -> "Budget | None":
+    """Turn what --budget says into a budget; raises `FinesegError`."""
+    from fineseg.profile.budget import budget_of
+
+    try:
+        return None if text is None else budget_of(text)
+    except ValueError as error:
+        raise FinesegError(f"--budget: {error}") from None
 
 
 def as_arguments(

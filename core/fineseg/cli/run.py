@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from fineseg import FinesegError
-from fineseg.cli.profile_options import load, profile_options, store_option
+from fineseg.cli.profile_options import given_budget, load, profile_options, store_option
 from fineseg.profile.faults import suggest
 
 
@@ -20,11 +20,24 @@ from fineseg.profile.faults import suggest
     multiple=True,
     help="Predict with these weights instead of training MODEL; may be given for each model.",
 )
+@click.option(
+    "--budget",
+    metavar="AMOUNT",
+    help="What all trainings may spend: work such as 2gpu-h or 30cpu-m, or time such as 8h. When it is spent they stop "
+    "at their next checkpoint, from which the same command goes on.",
+)
 @click.option("--ray", "ray_address", metavar="ADDRESS", help="Join a Ray cluster instead of starting a local one.")
 def command(
-    out: Path | None, store_path: Path, weights: tuple[str, ...], ray_address: str | None, **profile: object
+    out: Path | None,
+    store_path: Path,
+    weights: tuple[str, ...],
+    budget: str | None,
+    ray_address: str | None,
+    **profile: object,
 ) -> None:
     """Train, predict, combine, score and submit what PROFILE describes. The same command again does what is missing."""
+    allowed = given_budget(budget)
+
     from fineseg.console import Console
     from fineseg.run import run
     from fineseg.store import Store
@@ -33,7 +46,7 @@ def command(
     name = loaded.profile.competition.name
     folder = out or Path("runs") / name / datetime.now().strftime("%Y%m%d-%H%M%S")
     given = given_weights(weights, list(loaded.profile.chosen))
-    run(loaded, catalog, Console(), Store(store_path), folder.absolute(), ray_address, given)
+    run(loaded, catalog, Console(), Store(store_path), folder.absolute(), ray_address, given, allowed)
 
 
 def given_weights(settings: tuple[str, ...], models: list[str]) -> dict[str, Path]:

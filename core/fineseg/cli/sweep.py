@@ -5,8 +5,7 @@ from pathlib import Path
 
 import click
 
-from fineseg import FinesegError
-from fineseg.cli.profile_options import as_arguments, load, profile_options, store_option
+from fineseg.cli.profile_options import as_arguments, given_budget, load, profile_options, store_option
 
 
 @click.command()
@@ -14,9 +13,9 @@ from fineseg.cli.profile_options import as_arguments, load, profile_options, sto
 @click.option("--samples", type=click.IntRange(min=1), help="Trials in all, instead of sweep.samples.")
 @click.option(
     "--budget",
-    metavar="TIME",
-    help="Time such as 8h, 30m or 90s, instead of sweep.budget: after it no trial starts, and those that run stop at "
-    "their next validation.",
+    metavar="AMOUNT",
+    help="Time such as 8h or 30m, or work such as 2gpu-h or 30cpu-m, instead of sweep.budget: after it no trial "
+    "starts, and those that run stop at their next validation.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; default runs/<competition>/sweep-<time>.")
 @store_option
@@ -30,7 +29,7 @@ def command(
     **profile: object,
 ) -> None:
     """Train a model under many settings, as [sweep] of PROFILE says. The same command again does what is missing."""
-    seconds = given_budget(budget)
+    given = given_budget(budget)
 
     from fineseg.console import Console
     from fineseg.store import Store
@@ -47,16 +46,6 @@ def command(
         folder.absolute(),
         ray_address,
         samples=samples,
-        budget=seconds,
+        budget=given,
         next_run=as_arguments(**profile),  # type: ignore[arg-type]
     )
-
-
-def given_budget(text: str | None) -> float | None:
-    """Turn `8h` into seconds; raises `FinesegError`."""
-    from fineseg.profile.schema import seconds_of
-
-    try:
-        return None if text is None else seconds_of(text)
-    except ValueError as error:
-        raise FinesegError(f"--budget: {error}") from None

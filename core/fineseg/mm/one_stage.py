@@ -25,7 +25,7 @@ from fineseg.predictions import Instances, make_instances
 from fineseg.profile.schema import PredictTable
 
 DOUBT = 1e-6
-"""A mask with a pixel this near to the threshold is scaled again as mmdet scales it, whose rounding decides."""
+"""Pixels this near to the threshold are scaled again as mmdet scales them, whose rounding decides."""
 
 
 def instances_at_once(
@@ -54,8 +54,11 @@ def maps_to_rle(maps: Tensor, frame: Frame, threshold: float) -> list[bytes]:
         for cells, seen, pixels in zip(maps.shape[1:], frame.size, frame.original, strict=True)
     )
     inside = maps > threshold - DOUBT
-    each = zip(maps, inside.any(dim=2), inside.any(dim=1), strict=True)
-    return compress([_runs(one, rows.reach(high), columns.reach(wide), frame, threshold) for one, high, wide in each])
+    found = []
+    for one, high, wide in zip(maps, inside.any(dim=2), inside.any(dim=1), strict=True):
+        # One at a time: masks that are noise have a hundred thousand runs each.
+        found += compress([_runs(one, rows.reach(high), columns.reach(wide), frame, threshold)])
+    return found
 
 
 # ------------------------------------------------------------------------- one axis
@@ -123,15 +126,14 @@ def _runs(cells: Tensor, rows: Stretch, columns: Stretch, frame: Frame, threshol
     height, width = frame.original
     if rows.stop == rows.start or columns.stop == columns.start:
         return np.array([height * width])
-    painted = torch.zeros(columns.stop - columns.start, rows.stop - rows.start + 1, dtype=torch.bool)
     probabilities = columns.sums(rows.sums(cells).t().contiguous())
-    if ((probabilities - threshold).abs() < DOUBT).any():
-        probabilities = _plainly(cells, frame)[rows.start : rows.stop, columns.start : columns.stop].t()
-    if frame.horizontal:
-        probabilities = probabilities.flip(0)
-    if frame.vertical:
-        probabilities = probabilities.flip(1)
-    painted[:, :-1] = probabilities > threshold
+    inside = probabilities > threshold
+    column, row = ((probabilities - threshold).abs() < DOUBT).nonzero().unbind(1)
+    if len(column):
+        inside[column, row] = _plainly(cells, frame)[rows.start + row, columns.start + column] > threshold
+    axes = [axis for axis, mirrored in ((0, frame.horizontal), (1, frame.vertical)) if mirrored]
+    painted = torch.zeros(len(inside), inside.shape[1] + 1, dtype=torch.bool)
+    painted[:, :-1] = inside.flip(axes) if axes else inside
     left = width - columns.stop if frame.horizontal else columns.start
     top = height - rows.stop if frame.vertical else rows.start
     return window_runs(painted.numpy(), left, top, height, width)

@@ -4,8 +4,6 @@ import io
 import json
 import math
 import random
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +23,7 @@ from fineseg.metrics.mask_ap import mask_ap
 from fineseg.mm.model import BuiltModel
 from fineseg.mm.predict import predict_image
 from fineseg.mm.weights import read_checkpoint
+from fineseg.mm.work import at_work
 from fineseg.predictions import Instances
 from fineseg.store import CURVE, LEDGER, NOT_MATCHED, WEIGHTS, append_row, read_rows, write_beside, write_text
 
@@ -40,12 +39,14 @@ class TrainingEvents:
     """How a training process speaks to whoever started it.
 
     `progress(step, total, note)` comes after every step; `checkpoint(metrics, folder)` on every rank alike, with a
-    folder on rank 0 only, which may be removed when it returns. `resume_from` is a checkpoint folder.
+    folder on rank 0 only, which may be removed when it returns. `resume_from` is a checkpoint folder. `enough` is asked
+    after a checkpoint, on every rank alike: whether to stop there.
     """
 
     progress: Callable[[int, int, str], None]
     checkpoint: Callable[[Mapping[str, Any], Path | None], None]
     resume_from: Path | None = None
+    enough: Callable[[], bool] = lambda: False
 
 
 class TrainingHook(Hook):
@@ -108,22 +109,17 @@ class TrainingHook(Hook):
         due = validated if train.checkpoint == "best" else epoch % train.checkpoint_every == 0
         if due or last:
             self._checkpoint(runner, metrics)
+            if not last and self.events.enough():
+                runner.train_loop.stop_training = True
 
     def _log_epoch(self, metrics: Mapping[str, Any]) -> None:
         """Keep what was done: counted steps and seconds, and the validation scores beside the losses."""
         if self.job.rank != 0:
             return
         now = time.monotonic()
-        cuda = torch.cuda.is_available()
-        done = {
-            "steps": self.unlogged_steps,
-            "seconds": round(now - self.mark, 3),
-            "workers": self.job.world,
-            "device": torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads",
-            **_peak_memory(),
-        }
+        work = {"steps": self.unlogged_steps, "seconds": round(now - self.mark, 3), **at_work(self.job.world)}
         self.unlogged_steps, self.mark = 0, now
-        append_row(self.job.folder / LEDGER, done)
+        append_row(self.job.folder / LEDGER, work)
         if "AP" in metrics:
             self._log(metrics)
 
@@ -191,15 +187,6 @@ def _save(state: Mapping[str, Any], file: Path) -> None:
     whole = io.BytesIO()
     torch.save(state, whole)
     write_beside(file, lambda beside: beside.write_bytes(whole.getbuffer()))
-
-
-def _peak_memory() -> dict[str, float]:
-    """Return the most memory [GiB] that this process has had, and that torch has had of its GPU."""
-    unit = 1 if sys.platform == "darwin" else 2**10
-    peak = {"memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 2)}
-    if torch.cuda.is_available():
-        peak["gpu_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
-    return peak
 
 
 def _number(value: Any) -> float:

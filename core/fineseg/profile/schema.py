@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from fineseg.profile.base import Table
+from fineseg.profile.budget import budget_of
 from fineseg.profile.layers import merge
 from fineseg.profile.row_schema import AblationTable
 
@@ -256,17 +257,8 @@ class SpaceTable(Table):
         return self
 
 
-def seconds_of(text: str) -> float:
-    """Return a time span such as 8h, 30m, 90s or 1h30m in seconds; raises `ValueError` for anything else."""
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
-    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
-    if not (total := 3600 * hours + 60 * minutes + seconds):
-        raise ValueError(f'must be a time such as 8h, 30m, 90s or 1h30m, not "{text}"')
-    return float(total)
-
-
-def _time_span(text: str) -> str:
-    seconds_of(text)
+def _budget(text: str) -> str:
+    budget_of(text)
     return text
 
 
@@ -302,8 +294,10 @@ class SweepTable(Table):
         "median: those below the median of the others' running means",
     )
     grace: Annotated[int, Field(gt=0, description="epochs before a trial may be stopped")] = 1
-    budget: Annotated[str, AfterValidator(_time_span)] | None = Field(
-        default=None, description="time after which no trial starts and running ones stop, such as 8h; none if absent"
+    budget: Annotated[str, AfterValidator(_budget)] | None = Field(
+        default=None,
+        description="after which no trial starts and running ones stop: time such as 8h, or work such as 2gpu-h or "
+        "30cpu-m; none if absent",
     )
 
     @model_validator(mode="after")

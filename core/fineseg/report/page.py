@@ -8,6 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from fineseg.report.cost import cost
 from fineseg.report.examples import examples
 from fineseg.report.records import Example, ReportData, Section
 from fineseg.report.sections import scores, training_curves, what_ran
@@ -16,7 +17,7 @@ from fineseg.store import write_text
 
 __all__ = ["SECTIONS", "Example", "ReportData", "Section", "write_report"]
 
-SECTIONS: tuple[Section, ...] = (scores, training_curves, examples, what_ran)
+SECTIONS: tuple[Section, ...] = (scores, training_curves, examples, cost, what_ran)
 """What a report shows, in this order."""
 
 _HEADING = re.compile(r"\s*<h2[^>]*>(.*?)</h2>", re.DOTALL)

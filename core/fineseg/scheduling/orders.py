@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fineseg.cost import Meter
+
 State = tuple[int, int, str]
 """Progress of one topic: done, total, note."""
 
@@ -14,7 +16,8 @@ class TrainingOrder:
 
     `tables` is the merged profile, `file` what messages call it, `data_root` where the prepared splits lie, `folder`
     the training's entry in the store. `whole` trains on all labelled images instead of the training split. `topic` is
-    what its progress is posted under; the model's name where there is none.
+    what its progress is posted under; the model's name where there is none. With a `meter` a training stops at the
+    first checkpoint where the budget is spent, before the last of its `epochs`.
     """
 
     model: str
@@ -27,8 +30,10 @@ class TrainingOrder:
     cpus: int | None
     keep: int
     checkpoint: str
+    epochs: int
     whole: bool = False
     topic: str = ""
+    meter: Meter | None = None
 
 
 @dataclass(frozen=True)

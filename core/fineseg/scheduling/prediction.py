@@ -54,11 +54,12 @@ class ShardPredictor:
         self.splits = read_splits(self.profile, self.catalog, Path(setting.data_root))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.viewing = build_viewing(self.profile.predict, self.catalog, len(self.splits.train.categories))
-        self.loaded: tuple[str, Any] | None = None
+        self.loaded: tuple[tuple[str, str], Any] | None = None
 
     def predict(self, order: PredictionOrder) -> None:
         """Predict one shard and write its file."""
         from fineseg.mm.predict import predict_image
+        from fineseg.mm.work import at_work
         from fineseg.predictions import write_instances
         from fineseg.store import LEDGER, append_row
 
@@ -70,7 +71,7 @@ class ShardPredictor:
         for done, image in enumerate(split.images, start=1):
             found.append(predict_image(built, image, self.profile.predict, self.device, self.viewing))
             post(done, len(split.images))
-        work = {"images": len(found), "seconds": round(time.monotonic() - started, 3)}
+        work = {"images": len(found), "seconds": round(time.monotonic() - started, 3), **at_work(1)}
         append_row(Path(order.file).parent / LEDGER, work)
         write_instances(Path(order.file), found)
 
@@ -78,10 +79,10 @@ class ShardPredictor:
         from fineseg.mm.model import build_model
         from fineseg.mm.predict import load_trained
 
-        if self.loaded is None or self.loaded[0] != order.weights:
+        if self.loaded is None or self.loaded[0] != (order.model, order.weights):
             classes = len(self.splits.train.categories)
             built = build_model(self.profile.models[order.model], self.catalog, classes, weights_cache=None, init=False)
             load_trained(built, Path(order.weights))
             built.module.to(self.device).eval()
-            self.loaded = (order.weights, built)
+            self.loaded = ((order.model, order.weights), built)
         return self.loaded[1]

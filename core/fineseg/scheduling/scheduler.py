@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from fineseg.console import Console
+from fineseg.cost import Meter
 from fineseg.scheduling.orders import PredictionOrder, PredictionSetting, State, StopRule, TrainingOrder, Trials
 from fineseg.scheduling.session import ray_session
 
@@ -54,15 +55,15 @@ class Scheduler:
         with self.console.task("loading torch and mmdet"):
             from fineseg.scheduling.training import train_all
 
-        return train_all(orders, show, ended)
+        return train_all(orders, show, ended, self.console.say)
 
-    def sweep(self, trials: Trials, rule: StopRule, deadline: float | None, folder: Path, show: Show) -> None:
+    def sweep(self, trials: Trials, rule: StopRule, meter: Meter | None, folder: Path, show: Show) -> None:
         """Run trials; see `sweep.run_trials`."""
         self.start({})
         with self.console.task("loading torch and mmdet"):
             from fineseg.scheduling.sweep import run_trials
 
-        run_trials(trials, rule, deadline, folder, show)
+        run_trials(trials, rule, meter, folder, show)
 
     def predict(
         self,

@@ -65,7 +65,10 @@ def ray_session(address: str | None = None) -> Iterator[Any]:
 
     context = _join(ray, address) if address is not None else _start(ray)
     try:
-        with _watch(ray, "Ray on this machine" if address is None else f"the Ray cluster at {address}"):
+        with (
+            _watch(ray, "Ray on this machine" if address is None else f"the Ray cluster at {address}"),
+            _termination_as_interrupt(),
+        ):
             yield ray
     except (KeyboardInterrupt, Lost) as error:
         if local:
@@ -163,6 +166,19 @@ def _watch(ray: Any, name: str) -> Iterator[None]:
         stop.set()
         lost.clear()
         signal.signal(DRIVER_SIGNAL, before)
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Take SIGTERM, which a cluster's queue sends before it kills, as Ctrl-C; Ray would end with pages of its stack."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _places(ray: Any) -> list[tuple[str, int]]:

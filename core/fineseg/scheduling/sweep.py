@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import shutil
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
 
+from fineseg.cost import Meter
 from fineseg.errors import BrokenOff, FinesegError
 from fineseg.scheduling.board import watched
 from fineseg.scheduling.orders import State, StopRule, TrialOrder, Trials
@@ -53,18 +53,20 @@ MANY = 100_000
 def run_trials(
     trials: Trials,
     rule: StopRule,
-    deadline: float | None,
+    meter: Meter | None,
     folder: Path,
     show: Callable[[str, State], None],
 ) -> None:
-    """Run trials until there are none left, or `deadline` [s, as time.time()] has come.
+    """Run trials until there are none left, or `meter` says that the budget is spent.
 
     After it no trial starts, and those that run stop at their next report. Tune keeps its state in `folder` meanwhile.
     """
-    feed = _Feed(trials, deadline)
+    machines = nodes()
+    if meter is not None:
+        meter.budget.check(gpu=any(gpus for _, gpus in machines))
+    feed = _Feed(trials, meter)
     if feed.first is None:
         return
-    machines = nodes()
     feed.room, cores = plan_side_by_side([feed.first.training] * trials.left(), machines)
     shutil.rmtree(folder, ignore_errors=True)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # how trials end is told by us
@@ -81,7 +83,7 @@ def run_trials(
             run_config=tune.RunConfig(
                 name=folder.name,
                 storage_path=str(folder.parent),
-                stop=_OutOfTime(deadline),
+                stop=_OutOfBudget(feed),
                 callbacks=[_Ends(feed)],
                 verbose=0,
             ),
@@ -98,22 +100,32 @@ def run_trials(
 class _Feed(Searcher):  # type: ignore[misc]
     """Hands Tune the next trial whenever there is room for one."""
 
-    def __init__(self, trials: Trials, deadline: float | None) -> None:
+    def __init__(self, trials: Trials, meter: Meter | None) -> None:
         super().__init__()
         self.trials = trials
-        self.deadline = deadline
-        self.first = trials.next()
+        self.meter = meter
+        self.first = self._next()
         self.room = 1
         self.live: dict[str, TrialOrder] = {}
         self.failure: Exception | None = None
+
+    def _next(self) -> TrialOrder | None:
+        order = self.trials.next()
+        if order is not None and self.meter is not None:
+            self.meter.watch(order.training.folder)
+        return order
+
+    def out_of_budget(self) -> bool:
+        """Say whether the budget is spent."""
+        return self.meter is not None and self.meter.is_spent()
 
     def suggest(self, trial_id: str) -> Any:
         """Return the config of a trial, None while there is no room, or that there are no more."""
         if len(self.live) >= self.room:
             return None
-        if self.failure is not None or (self.deadline is not None and time.time() >= self.deadline):
+        if self.failure is not None or self.out_of_budget():
             return Searcher.FINISHED
-        order, self.first = self.first or self.trials.next(), None
+        order, self.first = self.first or self._next(), None
         if order is None:
             return Searcher.FINISHED
         self.live[trial_id] = order
@@ -132,7 +144,7 @@ class _Feed(Searcher):  # type: ignore[misc]
                 self.trials.broke_off(order.number, **read_json(note))
             elif death:
                 self.trials.broke_off(order.number, None, death)
-            elif self.deadline is not None and time.time() >= self.deadline:
+            elif self.out_of_budget():
                 self.trials.broke_off(order.number, None, "")
             else:
                 self.trials.stopped(order.number)
@@ -174,13 +186,13 @@ class _Ends(TrialProgressCallback):  # type: ignore[misc]
 
 
 @dataclass
-class _OutOfTime(tune.Stopper):  # type: ignore[misc]
-    """Stops whatever reports after the deadline."""
+class _OutOfBudget(tune.Stopper):  # type: ignore[misc]
+    """Stops whatever reports when the budget is spent."""
 
-    deadline: float | None
+    feed: _Feed
 
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        return self.deadline is not None and time.time() >= self.deadline and not result.get(TRAINED)
+        return not result.get(TRAINED) and self.feed.out_of_budget()
 
     def stop_all(self) -> bool:
         """Let trials come to a report first: it is where they can be taken up again."""

@@ -3,11 +3,14 @@
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fineseg.errors import FinesegError
+from fineseg.cost import Meter
+from fineseg.errors import BudgetSpent, FinesegError
 from fineseg.scheduling.board import Poster, watched
+from fineseg.scheduling.estimate import Estimate, Running
 from fineseg.scheduling.failures import in_words
 from fineseg.scheduling.orders import State, TrainingOrder
 from fineseg.scheduling.session import nodes, room, total
@@ -18,24 +21,44 @@ RETRIES = 3
 
 
 def train_all(
-    orders: Sequence[TrainingOrder], show: Callable[[str, State], None], ended: Callable[[TrainingOrder], None]
+    orders: Sequence[TrainingOrder],
+    show: Callable[[str, State], None],
+    ended: Callable[[TrainingOrder], None],
+    say: Callable[[str], None],
 ) -> list[Exception | None]:
     """Run trainings, as many at a time as the session has room for; return per order None or what went wrong.
 
     A training that fails does not stop the others; `ended` is told of each that succeeds, as soon as its weights stand.
+    `say` is told what all will take, once that is known. Where the orders' meter says that the budget is spent, none
+    starts and those that run stop at a checkpoint: their outcome is `BudgetSpent`.
     """
     machines = nodes()
     side_by_side, cores = plan_side_by_side(orders, machines)
     gpu = any(gpus for _, gpus in machines)
-    with watched(show) as board:
+    meter = orders[0].meter
+    if meter is not None:
+        meter.budget.check(gpu=gpu)
+    units = [order.workers * (1 if gpu else share) for order, share in zip(orders, cores, strict=True)]
+    running = [Running(o.topic or o.model, Path(o.folder), u, o.epochs) for o, u in zip(orders, units, strict=True)]
+    estimate = Estimate(running, side_by_side, gpu, total(machines), say, meter)
+
+    def heard(topic: str, state: State) -> None:
+        show(topic, state)
+        estimate.see(topic, state)
+
+    with watched(heard) as board:
 
         def attempt(number: int) -> Exception | None:
+            order = orders[number]
             try:
-                train_one(orders[number], board, cores[number], gpu)
-                ended(orders[number])
-                shutil.rmtree(Path(orders[number].folder) / SCRATCH, ignore_errors=True)
+                if (meter is not None and meter.is_spent()) or not train_one(order, board, cores[number], gpu):
+                    return BudgetSpent("the budget is spent")
+                ended(order)
+                shutil.rmtree(Path(order.folder) / SCRATCH, ignore_errors=True)
             except Exception as error:
                 return in_words(error, "the command", 1) or error
+            finally:
+                estimate.ended(running[number].name)
             return None
 
         return _in_threads(attempt, len(orders), side_by_side)
@@ -89,8 +112,11 @@ def _share(machines: Sequence[tuple[int, int]], processes: int) -> int:
     return next((cores for cores in range(most, 1, -1) if room(machines, cores) >= processes), 1)
 
 
-def train_one(order: TrainingOrder, board: Any, cpus: int, gpu: bool, callbacks: Sequence[Any] = ()) -> None:
-    """Run one training on `cpus` cores a worker, until its weights stand in its entry; `callbacks` are Ray Train's."""
+def train_one(order: TrainingOrder, board: Any, cpus: int, gpu: bool, callbacks: Sequence[Any] = ()) -> bool:
+    """Run one training on `cpus` cores a worker, until its weights stand in its entry; `callbacks` are Ray Train's.
+
+    Return False for one that stopped before its last epoch, as its budget is spent: it goes on from there.
+    """
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.config import LoggingConfig
@@ -118,9 +144,12 @@ def train_one(order: TrainingOrder, board: Any, cpus: int, gpu: bool, callbacks:
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
     )
     result = _fit(trainer)
+    if result.metrics["epoch"] < order.epochs:
+        return False
     checkpoint = max(result.best_checkpoints, key=lambda pair: pair[1]["AP"])[0] if best else result.checkpoint
     with checkpoint.as_directory() as saved:
         write_beside(folder / WEIGHTS, lambda beside: shutil.copyfile(Path(saved) / WEIGHTS, beside))
+    return True
 
 
 def _fit(trainer: Any) -> Any:
@@ -177,13 +206,26 @@ def train_worker(config: dict[str, Any]) -> None:
         train.report(dict(metrics), checkpoint=train.Checkpoint.from_directory(str(folder)) if folder else None)
 
     def start(resume_from: Path | None) -> None:
-        train_model(job, catalog, TrainingEvents(poster or _nothing, report, resume_from))
+        enough = partial(_enough, order.meter, rank, world)
+        train_model(job, catalog, TrainingEvents(poster or _nothing, report, resume_from, enough))
 
     if resume is None:
         start(None)
     else:
         with resume.as_directory() as saved:
             start(Path(saved))
+
+
+def _enough(meter: Meter | None, rank: int, world: int) -> bool:
+    """Say whether a budget is spent: the first worker looks, for all stop together."""
+    if meter is None:
+        return False
+    found = [rank == 0 and meter.is_spent()]
+    if world > 1:
+        import torch.distributed as dist
+
+        dist.broadcast_object_list(found, src=0)
+    return found[0]
 
 
 def _nothing(step: int, total: int, note: str) -> None:

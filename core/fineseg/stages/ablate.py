@@ -116,7 +116,9 @@ def _in_store(context: Context, prepared: Prepared, outcome: Outcome) -> bool:
     digest = prepared.digests[prepared.splits.validation.name]
     return all(
         context.store.finished("train", entry.key) is not None
-        and context.store.finished("predict", prediction_key(context.profile, context.catalog, entry.key, digest))
+        and context.store.finished(
+            "predict", prediction_key(context.profile, context.catalog, entry.model, entry.key, digest)
+        )
         for entry in outcome.trained.values()
     )
 

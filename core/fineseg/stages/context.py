@@ -7,6 +7,7 @@ from typing import Any
 
 from fineseg.catalog import Catalog
 from fineseg.console import Console
+from fineseg.cost import Meter
 from fineseg.profile.schema import Profile
 from fineseg.scheduling.scheduler import Scheduler
 from fineseg.store import Store
@@ -17,7 +18,7 @@ class Context:
     """One run's surroundings.
 
     `tables` are the merged profile as plain data, for other processes; `weights` are files that stand for trainings,
-    by model.
+    by model. `meter` tells when the trainings have spent their budget.
     """
 
     profile: Profile
@@ -28,3 +29,4 @@ class Context:
     console: Console
     scheduler: Scheduler
     weights: Mapping[str, Path] = field(default_factory=dict)
+    meter: Meter | None = None

@@ -37,7 +37,7 @@ def predict(
     for role, trained in wanted.items():
         split: Split = getattr(prepared.splits, role)
         for model, entry in trained.items():
-            key = prediction_key(context.profile, context.catalog, entry.key, prepared.digests[split.name])
+            key = prediction_key(context.profile, context.catalog, model, entry.key, prepared.digests[split.name])
             shards = _shards(split, context.profile.predict.shard, context.store.folder("predict", key))
             found[model, role] = Predicted(model, role, key, tuple(shards))
             if context.store.finished("predict", key) is None and key not in orders:

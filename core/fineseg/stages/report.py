@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fineseg.cost import cost_table
 from fineseg.data.split import ImageInfo
 from fineseg.report.page import Example, ReportData, write_report
 from fineseg.runs import environment, git_state
@@ -26,6 +27,7 @@ class Outcome:
     started: str
     seconds: Mapping[str, float]
     work: Mapping[str, int]
+    rows_before: Mapping[Path, int]
     metrics: Mapping[str, Any]
     per_class: Mapping[str, tuple[float, ...]]
     trained: Mapping[str, Trained]
@@ -79,8 +81,19 @@ def _manifest(context: Context, prepared: Prepared, outcome: Outcome) -> dict[st
         "predictions": {f"{model} {role}": entry.key for (model, role), entry in outcome.predicted.items()},
         "combined": outcome.combined.key,
         "work": dict(outcome.work),
+        "cost": cost_table(_used(context, outcome), outcome.rows_before),
         "seconds": dict(outcome.seconds),
     }
+
+
+def _used(context: Context, outcome: Outcome) -> list[tuple[str, str, Path]]:
+    """Return (stage, model, entry's folder) of all results that cost work."""
+    trained = [("train", model, entry.folder) for model, entry in outcome.trained.items()]
+    predicted = [
+        ("predict", model, context.store.folder("predict", entry.key))
+        for (model, _), entry in outcome.predicted.items()
+    ]
+    return trained + predicted
 
 
 def _training_record(entry: Trained) -> dict[str, Any]:

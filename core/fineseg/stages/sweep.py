@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fineseg.console import Task
+from fineseg.cost import Meter
 from fineseg.errors import FinesegError, ProfileError
 from fineseg.profile.check import check_tables
 from fineseg.profile.layers import merge
@@ -320,8 +321,8 @@ class Sweep:
             self.search.tell(trial.number, trial.point, values, score, stopped=trial.status == "stopped")
 
 
-def run_sweep(sweep: Sweep, deadline: float | None) -> None:
-    """Run the trials that have not ended, until `deadline` [s, as time.time()] if there is one.
+def run_sweep(sweep: Sweep, meter: Meter | None) -> None:
+    """Run the trials that have not ended, until `meter` says that the budget is spent.
 
     Raises `FinesegError` when none of them works, or when another process runs the same sweep.
     """
@@ -332,7 +333,7 @@ def run_sweep(sweep: Sweep, deadline: float | None) -> None:
             stack.push(sweep.let_go)
             sweep.overall = stack.enter_context(context.console.task("sweep"))
             sweep.show_overall()
-            context.scheduler.sweep(sweep, sweep.rule, deadline, sweep.folder / RAY_FOLDERS, sweep.show)
+            context.scheduler.sweep(sweep, sweep.rule, meter, sweep.folder / RAY_FOLDERS, sweep.show)
     if not any(trial.history for trial in sweep.trials):
         _raise_faults(sweep.trials)
 

@@ -7,15 +7,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from fineseg.errors import FinesegError
+from fineseg.errors import BudgetSpent, FinesegError
 from fineseg.runs import part_key, training_key
 from fineseg.scheduling.orders import TrainingOrder
 from fineseg.stages.context import Context
 from fineseg.stages.prepare import Prepared
-from fineseg.store import NOT_MATCHED, WEIGHTS, content_key, write_text
+from fineseg.store import CURVE, NOT_MATCHED, WEIGHTS, content_key, read_rows, write_text
 
 SHOWN = 240
 """Characters of a line on what a training starts from; the rest is in its folder."""
+OUT_OF_BUDGET = "the budget is spent"
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,33 @@ def _train(context: Context, prepared: Prepared, models: Sequence[str], *, whole
         if context.store.finished("train", entry.key) is None and entry.key not in missing:
             missing[entry.key] = training_order(context, prepared, entry, whole=whole)
     failures = run_orders(context, missing)
+    lines = [f"model {missing[key].model}: {line}" for key, line in failures.items() if line != OUT_OF_BUDGET]
+    if len(lines) < len(failures):
+        lines.append(_budget_line(context, trained, whole=whole))
     if failures:
-        raise FinesegError("\n".join(f"model {missing[key].model}: {line}" for key, line in failures.items()))
+        raise FinesegError("\n".join(lines))
     return trained
+
+
+def _budget_line(context: Context, trained: Mapping[str, Trained], *, whole: bool) -> str:
+    """Say what was done within the budget, what is left, and how to go on."""
+    done = [model for model, entry in trained.items() if context.store.finished("train", entry.key) is not None]
+    left = [
+        f"{model}{' on all images' * whole} ({_epochs(entry)} of {context.profile.train_of(model).epochs} epochs)"
+        for model, entry in trained.items()
+        if model not in done
+    ]
+    meter = context.meter
+    used = f"the budget of {meter.budget.words()} is spent ({meter.budget.words(meter.spent())})" if meter else ""
+    return (
+        f"{used}: done {', '.join(done) or 'no model'}; left {', '.join(left)} and all that follows; the same command "
+        "goes on from there, with a bigger budget to the end"
+    )
+
+
+def _epochs(entry: Trained) -> int:
+    """Return how many epochs a training that stopped at a checkpoint has."""
+    return max((row["epoch"] for row in read_rows(entry.folder / CURVE)), default=0)
 
 
 def find_training(context: Context, prepared: Prepared, model: str, *, whole: bool = False) -> Trained:
@@ -107,15 +132,23 @@ def training_order(
         cpus=table.cpus,
         keep=table.keep,
         checkpoint=table.checkpoint,
+        epochs=table.epochs,
         whole=whole,
         topic=topic,
+        meter=context.meter,
     )
 
 
 def run_orders(context: Context, missing: Mapping[str, TrainingOrder]) -> dict[str, str]:
-    """Run trainings by key, which may be of several profiles; return what went wrong, by key, in a line each."""
+    """Run trainings by key, which may be of several profiles; return what went wrong, by key, in a line each.
+
+    The line of a training that the budget stopped is `OUT_OF_BUDGET`.
+    """
     if not missing:
         return {}
+    if context.meter is not None:
+        for order in missing.values():
+            context.meter.watch(order.folder)
     keys = {order.topic or order.model: key for key, order in missing.items()}
     with ExitStack() as stack:
         for key in missing:
@@ -158,6 +191,8 @@ def _say_start(context: Context, order: TrainingOrder) -> None:
 
 def _failure(context: Context, order: TrainingOrder, failure: Exception) -> str:
     """Say why a training failed: a user's fault as it is, anything else with its traceback in the entry."""
+    if isinstance(failure, BudgetSpent):
+        return OUT_OF_BUDGET
     if isinstance(failure, FinesegError):
         return str(failure)
     log = Path(order.folder) / "error.txt"

@@ -18,18 +18,18 @@ PORT=$((20000 + SLURM_JOB_ID % 20000)) # two jobs may share a node
 HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 GPUS=${SLURM_GPUS_ON_NODE:-0}
 
-each() { srun --overlap --nodes=1 --ntasks=1 --nodelist="$1" "${@:2}"; }
+on=(srun --overlap --nodes=1 --ntasks=1 --nodelist)
 start=(ray start --block --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="$GPUS" --object-store-memory=200000000)
 
 trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
-each "$HEAD" "${start[@]}" --head --port="$PORT" --include-dashboard=false &
-until each "$HEAD" ray status --address="$HEAD:$PORT" >/dev/null 2>&1; do sleep 2; done
+"${on[@]}" "$HEAD" "${start[@]}" --head --port="$PORT" --include-dashboard=false &
+until "${on[@]}" "$HEAD" ray status --address="$HEAD:$PORT" >/dev/null 2>&1; do sleep 2; done
 for node in $(scontrol show hostnames "$SLURM_JOB_NODELIST" | tail -n +2); do
-    each "$node" "${start[@]}" --address="$HEAD:$PORT" &
+    "${on[@]}" "$node" "${start[@]}" --address="$HEAD:$PORT" &
 done
 # the command waits for nobody: it uses the nodes that are there when it starts
-until [ "$(each "$HEAD" ray status --address="$HEAD:$PORT" 2>/dev/null | grep -c ' node_')" -ge "$SLURM_JOB_NUM_NODES" ]; do
+until [ "$("${on[@]}" "$HEAD" ray status --address="$HEAD:$PORT" 2>/dev/null | grep -c ' node_')" -ge "$SLURM_JOB_NUM_NODES" ]; do
     sleep 2
 done
 
-each "$HEAD" fineseg run "$@" --ray "$HEAD:$PORT"
+"${on[@]}" "$HEAD" fineseg run "$@" --ray "$HEAD:$PORT"

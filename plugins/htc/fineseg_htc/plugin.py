@@ -16,4 +16,10 @@ def build_htc(options: HTCOptions, head_input: HeadInput) -> HeadSpec:
 @hookimpl
 def fineseg_heads() -> Iterator[Head]:
     """Offer the head."""
-    yield Head("htc", "Hybrid Task Cascade: boxes and masks refined in three stages", HTCOptions, build_htc)
+    yield Head(
+        "htc",
+        "Hybrid Task Cascade: boxes and masks refined in three stages",
+        HTCOptions,
+        build_htc,
+        prediction_only=("rpn.test_proposals",),
+    )

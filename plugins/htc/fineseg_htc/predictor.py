@@ -21,18 +21,18 @@ class HTCPredictor(MaskRCNNPredictor):
         for stage, head in enumerate(roi_head.bbox_head):
             outputs = roi_head._bbox_forward(stage, features, bbox2roi(boxes))
             logits.append(outputs["cls_score"])
-            deltas = outputs["bbox_pred"].split(counts)
+            deltas = outputs["bbox_pred"].split_with_sizes(counts)
             boxes = [
                 head.bbox_coder.decode(box, delta, max_shape=size)
                 for box, delta, size in zip(boxes, deltas, sizes, strict=True)
             ]
-        scores = torch.stack(logits).mean(dim=0).softmax(dim=1).split(counts)
+        scores = torch.stack(logits).mean(dim=0).softmax(dim=1).split_with_sizes(counts)
         return list(zip(boxes, scores, strict=True))
 
     def masks(self, features: Features, boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
         """Return per image the probabilities [N, S, S] of each detection's own class: the mean of all stages'."""
         every: Tensor = self.detector.roi_head.own_masks(features, bbox2roi(boxes), torch.cat(labels))
-        return list(every.split([len(each) for each in boxes]))
+        return list(every.split_with_sizes([len(each) for each in boxes]))
 
 
 class ScoredHTCPredictor(HTCPredictor):
@@ -45,4 +45,4 @@ class ScoredHTCPredictor(HTCPredictor):
         found: Tensor = self.detector.roi_head.own_quality(
             features, bbox2roi(boxes), torch.cat(labels), torch.cat(masks)
         )
-        return list(found.clamp(0, 1).split([len(each) for each in boxes]))
+        return list(found.clamp(0, 1).split_with_sizes([len(each) for each in boxes]))

@@ -86,8 +86,8 @@ def _own_logits(head: Any, cells: Tensor, labels: Tensor) -> Tensor:
     """Return the mask logits [R, S, S] of the class `labels` alone from a mask head's last cells [R, C, G, G]."""
     grown = head.relu(head.upsample(cells))
     last = head.conv_logits
-    own = torch.einsum("rchw,rc->rhw", grown, last.weight[labels, :, 0, 0])
-    return own + last.bias[labels, None, None]
+    own: Tensor = torch.einsum("rchw,rc->rhw", grown, last.weight[labels, :, 0, 0]) + last.bias[labels, None, None]
+    return own
 
 
 def _of_class(every: Tensor, labels: Tensor) -> Tensor:

@@ -23,5 +23,17 @@ def build_pointrend(options: PointRendOptions, head_input: HeadInput) -> HeadSpe
 @hookimpl
 def fineseg_heads() -> Iterator[Head]:
     """Offer both heads."""
-    yield Head("mask-rcnn", "Mask R-CNN: RPN, box head, convolutional mask head", MaskRCNNOptions, build_mask_rcnn)
-    yield Head("pointrend", "Mask R-CNN with masks rendered point by point", PointRendOptions, build_pointrend)
+    yield Head(
+        "mask-rcnn",
+        "Mask R-CNN: RPN, box head, convolutional mask head",
+        MaskRCNNOptions,
+        build_mask_rcnn,
+        prediction_only=("rpn.test_proposals",),
+    )
+    yield Head(
+        "pointrend",
+        "Mask R-CNN with masks rendered point by point",
+        PointRendOptions,
+        build_pointrend,
+        prediction_only=("rpn.test_proposals", "points.test", "points.steps"),
+    )

@@ -50,7 +50,8 @@ class ScoredDiceLoss(DiceLoss):  # type: ignore[misc]
         dice: Tensor = super().forward(pred, target, **kwargs)
         probabilities = pred.detach().sigmoid()
         error = self.scorer(probabilities) - ious(probabilities > 0.5, target > 0)
-        return dice + self.score_weight * error.square()
+        total: Tensor = dice + self.score_weight * error.square()
+        return total
 
 
 def ious(masks: Tensor, truth: Tensor) -> Tensor:

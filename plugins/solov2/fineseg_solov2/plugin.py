@@ -17,5 +17,10 @@ def build_solov2(options: SOLOv2Options, head_input: HeadInput) -> HeadSpec:
 def fineseg_heads() -> Iterator[Head]:
     """Offer the head."""
     yield Head(
-        "solov2", "SOLOv2: one stage, masks by dynamic kernels", SOLOv2Options, build_solov2, shares_proposals=False
+        "solov2",
+        "SOLOv2: one stage, masks by dynamic kernels",
+        SOLOv2Options,
+        build_solov2,
+        shares_proposals=False,
+        prediction_only=("nms_pre", "nms_kernel", "nms_sigma", "update_threshold"),
     )

@@ -8,8 +8,9 @@ import pytest
 from fineseg import FinesegError
 from fineseg.catalog import load_catalog
 from fineseg.cli.main import main
-from fineseg.cli.sweep import given_budget
+from fineseg.cli.profile_options import given_budget
 from fineseg.profile import load_profile
+from fineseg.profile.budget import Budget
 
 ROOT = Path(__file__).parents[3]
 CATALOG = load_catalog(warn=print)
@@ -45,11 +46,11 @@ def test_samples_of_a_grid(refused: Callable[..., str]) -> None:
 
 
 def test_budgets(refused: Callable[..., str]) -> None:
-    assert given_budget(None) is None and given_budget("1h30m") == 5400
+    assert given_budget(None) is None and given_budget("1h30m") == Budget("clock", 5400)
     with pytest.raises(FinesegError, match="--budget: must be a time such as 8h"):
         given_budget("8")
     assert refused(str(MICRO), "--budget", "soon") == (
-        'error: --budget: must be a time such as 8h, 30m, 90s or 1h30m, not "soon"\n'
+        'error: --budget: must be a time such as 8h, 30m, 90s or 1h30m, or work such as 2gpu-h or 30cpu-m, not "soon"\n'
     )
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fineseg.profile.budget import seconds_of
 from fineseg.profile.overlay import overlay_text
-from fineseg.profile.schema import SpaceTable, seconds_of
+from fineseg.profile.schema import SpaceTable
 from fineseg.profile.space import as_tables, corners, grid, in_words, random_points, short_names
 
 SPACE = {

@@ -63,7 +63,7 @@ def test_faults_of_a_space(load: Callable[..., Loaded], space: str, said: str) -
         ('model = "b"', 'sweep.space."train.lr": changes nothing for model b, which has a value of its own; sweep "mo'),
         ('metric = "AP60"', 'sweep.metric: no figure "AP60"; did you mean AP50'),
         ('search = "grid"', 'sweep: search = "grid" needs choices or integers, but "train.lr" is continuous'),
-        ('budget = "8x"', 'sweep.budget: must be a time such as 8h, 30m, 90s or 1h30m, not "8x"'),
+        ('budget = "8x"', "sweep.budget: must be a time such as 8h, 30m, 90s or 1h30m, or work such as 2gpu-h or"),
         ('serch = "grid"', "sweep.serch: unknown key; did you mean search?"),
         ("samples = 0", "sweep.samples: must be greater than 0, not 0"),
         ('scheduler = "best"', "sweep.scheduler: must be 'none', 'asha' or 'median', not \"best\""),

@@ -240,7 +240,7 @@ def test_each_row_of_the_papers_tables_changes_what_it_names_alone(table: str, d
 @pytest.mark.parametrize("demo", [False, True])
 def test_the_papers_tables_end_in_the_models_that_a_run_trains(demo: bool) -> None:
     catalog = load_catalog(warn=print)
-    loaded = load_profile(COMPETITION, catalog, demo=demo)
+    loaded = load_profile(COMPETITION, catalog, demo=demo, settings=["train.epochs=2"] if demo else [])
     last = complete(rows(loaded, catalog, "table2")["p6"].profile, catalog)
     assert last["models"]["m1"] == loaded.complete["models"]["m1"] and last["predict"] == loaded.complete["predict"]
     assert [row.scores for row in rows(loaded, catalog, "table3").values()] == ["m1", "m2", "m3", "m4"]

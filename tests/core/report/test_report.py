@@ -107,6 +107,9 @@ def curve(steps: int) -> list[dict[str, float]]:
     return [*rows, {"step": steps, "epoch": 1, "AP": 31.4, "AP50": 50.0}]
 
 
+COST = {"steps": 36000, "seconds": 90.0, "cpu_hours": 0.05, "gpu_hours": 0}
+
+
 def manifest() -> dict[str, Any]:
     return {
         "command": ["fineseg", "run", "my rooms.toml"],
@@ -125,6 +128,11 @@ def manifest() -> dict[str, Any]:
         },
         "predictions": {"weak val": "0456"},
         "work": {"optimizer_steps": 72000, "forward_passes": 2468},
+        "cost": {
+            "rows": [{"stage": "train", "models": ["weak"], "now": COST, "ever": COST}],
+            "now": COST,
+            "ever": COST,
+        },
         "seconds": {"prepare": 0.4, "train": 180.0, "predict": 61.0},
         "hardware": {"cpus": 2, "memory_gib": 15.6, "gpus": []},
         "started": "2020-07-01T12:00:00+00:00",
@@ -167,7 +175,7 @@ def markup(data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_page_is_whole_and_stands_alone(markup: str) -> None:
     page = Page(markup)
     assert page.open == []
-    assert page.tags["h1"] == 1 and page.tags["h2"] == len(SECTIONS) == 4
+    assert page.tags["h1"] == 1 and page.tags["h2"] == len(SECTIONS) == 5
     assert page.tags["script"] == 0
     assert len(markup) < 4_000_000
     loaded = [page.values(name) for name in ("src", "href", "xlink:href")]
@@ -182,7 +190,7 @@ def test_links_lead_somewhere_and_names_are_unique(markup: str) -> None:
     targets = [*page.values("href"), *page.values("xlink:href"), *re.findall(r"url\((#[^)]*)\)", markup)]
     assert {target[1:] for target in targets if target.startswith("#")} <= set(anchors)
     links = [attributes["href"] for tag, attributes in page.attributes if tag == "a"]
-    assert links == [f"#section-{number}" for number in (1, 2, 3, 4)]
+    assert links == [f"#section-{number}" for number in (1, 2, 3, 4, 5)]
 
 
 def test_tables_name_their_headers_and_pictures_say_what_they_show(markup: str) -> None:

@@ -5,8 +5,10 @@ import random
 import numpy as np
 import pytest
 
-from fineseg.scheduling.orders import StopRule
-from fineseg.scheduling.sweep import _Ended, _OutOfTime, stopping
+from fineseg.cost import Meter
+from fineseg.profile.budget import Budget
+from fineseg.scheduling.orders import StopRule, TrialOrder
+from fineseg.scheduling.sweep import _Ended, _Feed, _OutOfBudget, stopping
 
 EPOCHS = 20
 Row = dict[str, float]
@@ -88,7 +90,15 @@ def test_no_rule_stops_nobody() -> None:
     assert all(scheduler.on_trial_result(None, _Ended("x"), {"epoch": e, "AP": 0.0}) == "CONTINUE" for e in range(1, 9))
 
 
-def test_out_of_time_waits_for_a_report_and_lets_what_is_trained_end() -> None:
-    late, early = _OutOfTime(1.0), _OutOfTime(None)
+class NoTrials:
+    """A sweep with nothing to run."""
+
+    def next(self) -> TrialOrder | None:
+        return None
+
+
+def test_out_of_budget_waits_for_a_report_and_lets_what_is_trained_end() -> None:
+    meters = (Meter(Budget("clock", 5), started=1.0), None)
+    late, early = (_OutOfBudget(_Feed(NoTrials(), meter)) for meter in meters)  # type: ignore[arg-type]
     assert late("x", {"epoch": 1}) and not late("x", {"epoch": 2, "trained": True}) and not early("x", {"epoch": 1})
     assert not late.stop_all()

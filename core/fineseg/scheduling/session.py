@@ -119,6 +119,8 @@ def _join(ray: Any, address: str) -> Any:
 def _init(ray: Any, **options: Any) -> Any:
     # Ray prints pages of its logs when one of its processes dies, whatever is asked of it; we say what it means.
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    # Read from the environment when Ray was imported, which may have been before ENVIRONMENT was set.
+    ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)

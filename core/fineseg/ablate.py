@@ -179,12 +179,7 @@ def _write_report(
         title=f"{title}: {record['title'] or record['table']}",
         profile=str(loaded.file),
         manifest=manifest,
-        metrics={"models": {}},
-        per_class={},
-        categories=(),
         curves=curves,
-        examples=(),
-        submission=None,
     )
     return write_ablation_report(out / "report.html", data, record)
 

@@ -142,12 +142,6 @@ def _write_report(loaded: Loaded, context: Context, record: dict[str, Any], out:
         title=f"{title}: sweep of {record['model']}",
         profile=str(loaded.file),
         manifest=manifest,
-        metrics={"models": {}},
-        per_class={},
-        categories=(),
-        curves={},
-        examples=(),
-        submission=None,
     )
     return write_sweep_report(out / "report.html", data, record)
 

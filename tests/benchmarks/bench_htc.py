@@ -15,20 +15,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
+from bench_whole_image import stock
 from full_size_models import SIDE, settle
 from mmdet.models.roi_heads import HybridTaskCascadeRoIHead
-from mmdet.structures import DetDataSample
-from mmdet.structures.mask import encode_mask_results
 
 from fineseg.catalog import load_catalog
 from fineseg.data import masks
 from fineseg.data.coco import read_coco
-from fineseg.mm.images import fit_size, read_image
-from fineseg.mm.model import BuiltModel, build_model
-from fineseg.mm.predict import predict_image, prepare_image
+from fineseg.mm.model import build_model
+from fineseg.mm.predict import predict_image
 from fineseg.profile.schema import ModelTable, PartChoice, PredictTable
 from fineseg_datasets.showroom import write_split
 
@@ -47,27 +44,6 @@ def model(*, scored: bool) -> ModelTable:
     )
 
 
-def stock(built: BuiltModel, file: Path) -> list[dict[str, Any]]:
-    """Predict as mmdet does: all classes' masks, pasted as full planes, then encoded."""
-    detector: Any = built.module
-    detector.roi_head.__class__ = HybridTaskCascadeRoIHead
-    detector.roi_head.test_cfg.update(
-        score_thr=0.0, nms={"type": "nms", "iou_threshold": PREDICT.nms_iou}, max_per_img=PREDICT.max_per_image
-    )
-    pixels = read_image(file)
-    height, width = fit_size(*pixels.shape[:2], SCALED, SCALED)
-    inputs = prepare_image(pixels, (height, width), built.normalisation)
-    meta = {
-        "img_shape": (height, width),
-        "batch_input_shape": tuple(inputs.shape[-2:]),
-        "ori_shape": pixels.shape[:2],
-        "scale_factor": (width / pixels.shape[1], height / pixels.shape[0]),
-    }
-    (found,) = detector.predict(inputs, [DetDataSample(metainfo=meta)], rescale=True)
-    rles: list[dict[str, Any]] = encode_mask_results(found.pred_instances.masks)
-    return rles
-
-
 @torch.no_grad()
 def measure(who: str) -> str:
     """Return seconds, peak memory [GiB], detections and masks that are not empty, and millions of parameters."""
@@ -79,7 +55,7 @@ def measure(who: str) -> str:
         settle(built, image.file)
         started = time.monotonic()
         if who == "stock":
-            counts = [rle["counts"] for rle in stock(built, image.file)]
+            counts = [rle["counts"] for rle in stock(built, image.file, HybridTaskCascadeRoIHead, PREDICT)]
         else:
             counts = list(predict_image(built, image, PREDICT, torch.device("cpu")).masks)
         seconds = time.monotonic() - started

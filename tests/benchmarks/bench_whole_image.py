@@ -27,15 +27,21 @@ from fineseg.mm.images import fit_size, read_image
 from fineseg.mm.model import BuiltModel, build_model
 from fineseg.mm.predict import predict_image, prepare_image
 from fineseg.profile import load_profile
+from fineseg.profile.schema import PredictTable
 from fineseg_datasets.showroom import write_split
 
 
-def stock(built: BuiltModel, file: Path, side: int) -> int:
-    """Predict as mmdet does: all classes refined, masks pasted as full planes, then encoded."""
+def stock(built: BuiltModel, file: Path, roi_head: type, predict: PredictTable) -> list[dict[str, Any]]:
+    """Predict as mmdet does, with its own `roi_head`: masks of all classes, pasted as full planes, then encoded."""
     detector: Any = built.module
-    detector.roi_head.__class__ = PointRendRoIHead
+    detector.roi_head.__class__ = roi_head
+    detector.roi_head.test_cfg.update(
+        score_thr=predict.score_threshold,
+        nms={"type": "nms", "iou_threshold": predict.nms_iou},
+        max_per_img=predict.max_per_image,
+    )
     pixels = read_image(file)
-    height, width = fit_size(*pixels.shape[:2], side, side)
+    height, width = fit_size(*pixels.shape[:2], predict.long_side, predict.short_side)
     inputs = prepare_image(pixels, (height, width), built.normalisation)
     meta = {
         "img_shape": (height, width),
@@ -44,7 +50,8 @@ def stock(built: BuiltModel, file: Path, side: int) -> int:
         "scale_factor": (width / pixels.shape[1], height / pixels.shape[0]),
     }
     (found,) = detector.predict(inputs, [DetDataSample(metainfo=meta)], rescale=True)
-    return len(encode_mask_results(found.pred_instances.masks))
+    rles: list[dict[str, Any]] = encode_mask_results(found.pred_instances.masks)
+    return rles
 
 
 @torch.no_grad()
@@ -56,10 +63,6 @@ def measure(model: str, who: str) -> str:
     profile = load_profile(PROFILE, catalog, settings=settings).profile
     built = build_model(profile.models[model], catalog, 34, weights_cache=None)
     predict = profile.predict
-    detector: Any = built.module
-    detector.roi_head.test_cfg.update(
-        score_thr=0.0, nms={"type": "nms", "iou_threshold": predict.nms_iou}, max_per_img=predict.max_per_image
-    )
     with tempfile.TemporaryDirectory() as folder:
         write_split(Path(folder), "room", 1, (SIDE, SIDE), seed=0)
         image = read_coco(Path(folder) / "annotations" / "room.json", Path(folder) / "images", "room").images[0]
@@ -68,7 +71,7 @@ def measure(model: str, who: str) -> str:
         if who == "ours":
             count = len(predict_image(built, image, predict, torch.device("cpu")))
         else:
-            count = stock(built, image.file, predict.long_side)
+            count = len(stock(built, image.file, PointRendRoIHead, predict))
         seconds = time.monotonic() - started
     return f"{seconds:.1f} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} {count}"
 

@@ -1,7 +1,7 @@
 """What a report is told."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,12 @@ class ReportData:
     title: str
     profile: str
     manifest: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    per_class: Mapping[str, tuple[float, ...]]
-    categories: tuple[Category, ...]
-    curves: Mapping[str, Sequence[Mapping[str, Any]]]
-    examples: Sequence[Example]
-    submission: Path | None
+    metrics: Mapping[str, Any] = field(default_factory=lambda: {"models": {}})
+    per_class: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    categories: tuple[Category, ...] = ()
+    curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    examples: Sequence[Example] = ()
+    submission: Path | None = None
 
 
 Section = Callable[[ReportData], str | None]

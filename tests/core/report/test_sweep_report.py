@@ -101,12 +101,6 @@ def test_the_page_is_whole(tmp_path: Path) -> None:
         title="Rooms: sweep of a",
         profile="rooms.toml",
         manifest={"command": "fineseg sweep rooms.toml --demo"},
-        metrics={"models": {}},
-        per_class={},
-        categories=(),
-        curves={},
-        examples=(),
-        submission=None,
     )
     page = write_sweep_report(tmp_path / "report.html", data, FULL).read_text(encoding="utf-8")
     titles = re.findall(r"<h2>(.*?)</h2>", page)

@@ -14,8 +14,8 @@ from fineseg.catalog import load_catalog
 from fineseg.mm.model import BuiltModel, build_model
 from fineseg.profile.schema import ModelTable, PartChoice, PredictTable
 
-CLASSES, WIDTH = 14, 16
-PUBLISHED = Path(mmdet.__file__).parent / ".mim" / "configs" / "htc" / "htc-without-semantic_r50_fpn_1x_coco.py"
+CLASSES, STUFF, WIDTH = 14, 5, 16
+PUBLISHED = Path(mmdet.__file__).parent / ".mim" / "configs" / "htc"
 HEAD = {
     "rpn": {"anchor_scale": 4, "train_proposals": 100, "test_proposals": 50, "samples": 32},
     "box": {"roi": 6, "width": 32, "samples": 32},
@@ -35,7 +35,8 @@ def small_htc(**options: Any) -> ModelTable:
 def built_htc(**options: Any) -> BuiltModel:
     """Build a small detector of 14 classes whose stages say different things."""
     torch.manual_seed(3)
-    built = build_model(small_htc(**options), load_catalog(warn=lambda _: None), CLASSES, weights_cache=None)
+    catalog = load_catalog(warn=lambda _: None)
+    built = build_model(small_htc(**options), catalog, CLASSES, weights_cache=None, num_stuff=STUFF)
     spread(built.module.roi_head)
     return built
 
@@ -54,8 +55,15 @@ def spread(roi_head: nn.Module) -> None:
 
 def stock_htc(built: BuiltModel, predict: PredictTable) -> Any:
     """Build mmdet's detector from its published configuration, at our sizes, around the same weights."""
-    model = Config.fromfile(PUBLISHED).model
     ours = built.module.roi_head
+    kind = "htc" if ours.with_semantic else "htc-without-semantic"
+    model = Config.fromfile(PUBLISHED / f"{kind}_r50_fpn_1x_coco.py").model
+    if ours.with_semantic:
+        model.roi_head.semantic_roi_extractor.update(out_channels=WIDTH)
+        model.roi_head.semantic_roi_extractor.roi_layer.update(output_size=8)
+        branch = model.roi_head.semantic_head
+        branch.update(in_channels=WIDTH, conv_out_channels=WIDTH, num_classes=CLASSES + STUFF)
+        branch.loss_seg.update(avg_non_ignore=True)
     for box, mask in zip(model.roi_head.bbox_head, model.roi_head.mask_head, strict=True):
         box.update(in_channels=WIDTH, fc_out_channels=32, roi_feat_size=6, num_classes=CLASSES)
         mask.update(in_channels=WIDTH, conv_out_channels=WIDTH, num_convs=2, num_classes=CLASSES)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from fineseg import PanopticMap, Segment
@@ -102,6 +103,44 @@ def draw_pair(rng: np.random.Generator, image_id: int, classes: int) -> tuple[Pa
     )
     shuffled = tuple(segments[i] for i in rng.permutation(len(segments)))
     return PanopticMap(image_id, true_ids, shuffled), PanopticMap(image_id, found_ids, found)
+
+
+def warp(rng: np.random.Generator, truth: PanopticMap, pixels: float) -> PanopticMap:
+    """Move the outlines of a map by about so many pixels, as a model's are off; segments that vanish are not listed."""
+    height, width = truth.ids.shape
+    across, down = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    for axis in (across, down):
+        coarse = rng.normal(0, pixels, (height // 24 + 2, width // 24 + 2)).astype(np.float32)
+        axis += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    moved = cv2.remap(truth.ids.astype(np.float32), across, down, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    ids = moved.astype(np.int32)  # ids are below 2^24, which float32 holds exactly
+    present = set(np.unique(ids).tolist())
+    found = tuple(Segment(s.id, s.label) for s in truth.segments if s.id in present)
+    return PanopticMap(truth.image_id, ids, found)
+
+
+def draw_scores(rng: np.random.Generator, seen: PanopticMap, classes: int, cells: tuple[int, int]) -> np.ndarray:
+    """Draw what a semantic model might say that sees these segments: probabilities float32 [classes, *cells].
+
+    Soft along outlines, each segment taken for another class to a degree, uneven over the image, and all of it as
+    smooth as what a network says; classes that are not there have a little too.
+    """
+
+    def bumps(mean: float, spread: float) -> np.ndarray:
+        coarse = rng.normal(mean, spread, (9, 12)).astype(np.float32)
+        return np.asarray(cv2.resize(coarse, cells[::-1], interpolation=cv2.INTER_CUBIC))
+
+    logits = np.stack([bumps(-7, 1) for _ in range(classes)])
+    for each in seen.segments:
+        area = cv2.resize((seen.ids == each.id).astype(np.float32), cells[::-1], interpolation=cv2.INTER_AREA)
+        soft = cv2.GaussianBlur(area, (0, 0), 1.2)
+        uneven, other = bumps(0, 1.2), rng.integers(classes)
+        sure = rng.uniform(0.35, 1)
+        for label, share in ((each.label, sure), (int(other), 1 - sure)):
+            logits[label] = np.logaddexp(logits[label], np.log(soft * share + 1e-4) + uneven)
+    logits -= logits.max(axis=0)
+    odds = np.exp(logits)
+    return np.asarray(odds / odds.sum(axis=0), np.float32)
 
 
 # ----------------------------------------------------------------------- files

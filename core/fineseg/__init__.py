@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fineseg.hookspecs import hookimpl
     from fineseg.parts import (
         TTA,
+        AreaScore,
         Backbone,
         BackboneSpec,
         Dataset,
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "TTA",
+    "AreaScore",
     "Backbone",
     "BackboneSpec",
     "Category",

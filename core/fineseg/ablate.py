@@ -12,6 +12,7 @@ from typing import Any
 
 from fineseg.catalog import Catalog
 from fineseg.console import Console, duration
+from fineseg.cost import cost_table, rows_before
 from fineseg.errors import FinesegError
 from fineseg.profile.faults import suggest
 from fineseg.profile.load import Loaded
@@ -22,10 +23,11 @@ from fineseg.report.records import ReportData
 from fineseg.run import Watch, work_done
 from fineseg.runs import environment, git_state
 from fineseg.scheduling.scheduler import Scheduler
+from fineseg.scheduling.session import RaySettings
 from fineseg.stages.ablate import Outcome, run_rows, training_work
 from fineseg.stages.context import Context
 from fineseg.stages.prepare import prepare
-from fineseg.store import CURVE, Store, read_rows, write_json, write_text
+from fineseg.store import CURVE, RUN_LOG, Store, only_run_in, read_rows, write_json, write_text
 
 FIGURE = "AP"
 """Of "segm": what a row gains is said in it."""
@@ -38,7 +40,7 @@ def ablate(
     console: Console,
     store: Store,
     out: Path,
-    ray_address: str | None,
+    ray: RaySettings,
     *,
     only: Sequence[str] | None,
 ) -> Path:
@@ -50,14 +52,13 @@ def ablate(
     rows = rows_of(loaded.tables, loaded.profile, name, catalog, loaded.file)
     wanted = _wanted(name, rows, only)
     started, watch = datetime.now().astimezone(), Watch()
-    out.mkdir(parents=True, exist_ok=True)
-    console.keep(out / "log.txt")
+    console.keep(out / RUN_LOG)
     profile, tables = start_of(loaded.tables, loaded.profile, name, catalog, loaded.file)
-    with Scheduler(console, ray_address, store.root) as scheduler:
+    with only_run_in(out), Scheduler(console, ray, store.root) as scheduler:
         context = Context(profile, tables, loaded.file, catalog, store, console, scheduler)
         with watch.stage("prepare"):
             prepared = prepare(context)
-        before = work_done(store)
+        before, rows_then = work_done(store), rows_before(store.root)
         with watch.stage("rows"):
             outcomes = run_rows(context, prepared, rows, wanted)
     record = {
@@ -66,6 +67,7 @@ def ablate(
         "seconds": dict(watch.seconds),
         "work": {kind: count - before[kind] for kind, count in work_done(store).items()},
         **ablation_record(name, table, outcomes),
+        "cost": cost_table([("train", o.row.name, e.folder) for o in outcomes for e in o.trained.values()], rows_then),
     }
     write_json(out / "table.json", record)
     write_text(out / "table.md", as_markdown(record))
@@ -162,7 +164,7 @@ def _write_report(
     loaded: Loaded, context: Context, record: Mapping[str, Any], outcomes: Sequence[Outcome], out: Path
 ) -> Path:
     manifest = {
-        **{name: record[name] for name in ("command", "started", "seconds", "work", "table")},
+        **{name: record[name] for name in ("command", "started", "seconds", "work", "cost", "table")},
         "profile": context.profile.model_dump(mode="json"),
         "environment": environment(context.catalog),
         "git": git_state(loaded.file.absolute().parent),

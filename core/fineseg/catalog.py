@@ -10,20 +10,34 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 import pluggy
 from pydantic import BaseModel
 
 from fineseg import hookspecs
-from fineseg.errors import FinesegError
-from fineseg.parts import KINDS, Part
+from fineseg.data.split import Split
+from fineseg.errors import FinesegError, one_line
+from fineseg.parts import KINDS, BackboneSpec, HeadSpec, NeckSpec, Part
+from fineseg.predictions import Instances
 
 GROUP = "fineseg"
 DISABLE_VARIABLE = "FINESEG_DISABLE_PLUGINS"
 TRACE_VARIABLE = "FINESEG_TRACE_PLUGINS"
+
+RETURNS: Mapping[str, Mapping[str, Any]] = {
+    "backbone": {"build": BackboneSpec},
+    "neck": {"build": NeckSpec},
+    "head": {"build": HeadSpec},
+    "tta": {"build": (tuple, list)},
+    "ensembler": {"build": Callable},
+    "dataset": {"read": Split, "generate": object},
+    "submission": {"write": Path, "check": list, "read": Mapping},
+}
+"""Of each kind of part its functions, and what they return; what an ensembler builds returns `Instances`."""
 
 Warn = Callable[[str], None]
 
@@ -84,8 +98,11 @@ class Catalog:
         return self.find(kind, name).part.options.model_validate(dict(raw))
 
     def choose(self, kind: str, name: str, raw: Mapping[str, Any]) -> tuple[Any, Any]:
-        """Return a part and its checked options; raises `FinesegError` or pydantic's `ValidationError`."""
-        return self.find(kind, name).part, self.read_options(kind, name, raw)
+        """Return a part and its checked options; raises `FinesegError` or pydantic's `ValidationError`.
+
+        What the part's functions raise, or return of a wrong kind, is a `FinesegError` that names the plugin.
+        """
+        return guarded(self.find(kind, name)), self.read_options(kind, name, raw)
 
     def _advice(self, name: str, choices: Iterable[str]) -> str:
         """Return what may help: near names, all choices, and, for a name unlike all of them, where it may come from."""
@@ -128,10 +145,9 @@ class _Loader:
         self.entries: list[Entry] = []
         self.broken: list[str] = []
         self.disabled: list[str] = []
-        self._tracing = os.environ.get(TRACE_VARIABLE, "") not in ("", "0")
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
-        if self._tracing:
+        if _tracing():
             self._manager.add_hookcall_monitoring(_trace_call, _trace_nothing)
 
     def load(self, point: EntryPoint) -> None:
@@ -139,10 +155,10 @@ class _Loader:
         try:
             self.entries.extend(self._collect(point))
         except (Exception, SystemExit) as error:  # a plugin may fail in any way; the program goes on without it
-            if self._tracing:
+            if _tracing():
                 traceback.print_exception(error, file=sys.stderr)
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            self.broken.append(f"plugin '{point.name}' ({_distribution(point)} {_version(point)}) is broken: {reason}")
+            who = f"plugin '{point.name}' ({_distribution(point)} {_version(point)})"
+            self.broken.append(f"{who} is broken: {_in_one_line(error)}")
 
     def _collect(self, point: EntryPoint) -> list[Entry]:
         plugin = point.load()
@@ -246,3 +262,46 @@ def _trace_call(hook: str, implementations: Sequence[pluggy.HookImpl], arguments
 
 def _trace_nothing(*_: Any) -> None:
     """Nothing is printed after a hook call: pluggy wants both halves of a monitor."""
+
+
+# ------------------------------------------------------- what parts do when called
+
+
+def guarded(entry: Entry) -> Any:
+    """Return a part whose functions name their plugin when they fail, or return what they must not.
+
+    A fault of a plugin is its author's: the user hears of it in one line, the author of all with FINESEG_TRACE_PLUGINS.
+    """
+    part = entry.part
+    checked: dict[str, Any] = {
+        name: _guarded(getattr(part, name), f"{part.kind} '{part.name}' of plugin {entry.provider}: {name}", wanted)
+        for name, wanted in RETURNS[part.kind].items()
+        if getattr(part, name) is not None
+    }
+    return replace(part, **checked)
+
+
+def _guarded(function: Callable[..., Any], what: str, wanted: Any) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        try:
+            found = function(*arguments)
+        except (FinesegError, OSError, MemoryError):
+            raise  # a fault of the user's files or the machine: they say themselves where
+        except Exception as error:
+            if _tracing():
+                traceback.print_exception(error, file=sys.stderr)
+            raise FinesegError(f"{what} failed ({_in_one_line(error)}); {TRACE_VARIABLE}=1 shows where") from error
+        if not isinstance(found, wanted):
+            wish = " or ".join(kind.__name__ for kind in (wanted if isinstance(wanted, tuple) else (wanted,)))
+            raise FinesegError(f"{what} returned {type(found).__name__}; it must return {wish}")
+        return _guarded(found, f"{what.removesuffix('build')}merging", Instances) if wanted is Callable else found
+
+    return call
+
+
+def _in_one_line(error: BaseException) -> str:
+    return one_line(" ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def _tracing() -> bool:
+    return os.environ.get(TRACE_VARIABLE, "") not in ("", "0")

@@ -5,12 +5,13 @@ when it is called. Model specs carry mmdet configuration whose `type` entries ar
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from fineseg.data.split import Split
 
@@ -23,12 +24,22 @@ if TYPE_CHECKING:
 Config = dict[str, Any]
 Progress = Callable[[int, int], None]
 """Called with (done, total) while something long goes on."""
+_NUMBER = re.compile(r"(<class ')?(typing\.\w+\[)*(int|float)\b")
 
 
 class Options(BaseModel):
-    """Base of every part's options: frozen, and an unknown key is an error."""
+    """Base of every part's options: frozen, an unknown key is an error, numbers are finite, and `true` is none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what pydantic takes for 0 and 1."""
+        wanted = str(cls.model_fields[info.field_name].annotation) if info.field_name else ""
+        if isinstance(value, bool) and "bool" not in wanted and _NUMBER.match(wanted):
+            raise ValueError(f"must be a number, not {str(value).lower()}")
+        return value
 
 
 class NoOptions(Options):
@@ -98,11 +109,12 @@ class NeckSpec:
 
 @dataclass(frozen=True)
 class HeadInput:
-    """What a head is built on: the pyramid's width and strides, and the number of thing classes."""
+    """What a head is built on: the pyramid's width and strides, and the numbers of thing and of stuff classes."""
 
     channels: int
     strides: tuple[int, ...]
     num_classes: int
+    num_stuff: int = 0
 
 
 class TwoStagePredictor(Protocol):
@@ -188,13 +200,16 @@ class HeadSpec:
     """A detector recipe around a given backbone and neck.
 
     `detector` is mmdet config of the whole detector without backbone, neck and data preprocessor. `predictor` wraps
-    the built module in a prediction protocol. `needs_masks` says that training reads masks.
+    the built module in a prediction protocol. `needs_masks` says that training reads masks, `needs_semantic` that it
+    reads the class of every pixel, which panoptic data tell: `gt_sem_seg` of the samples, things first, then stuff, 255
+    where nothing is known and in the padding.
     """
 
     detector: Config
     predictor: Callable[["torch.nn.Module"], TwoStagePredictor | OneStagePredictor]
     needs_masks: bool = True
     paramwise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    needs_semantic: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,16 +248,31 @@ class Head(Part):
 
 
 @dataclass(frozen=True)
+class AreaScore:
+    """What was measured of one model on objects of `low` to `high` square pixels, both included.
+
+    `per_class` is the AP of each class in percent, nan without truth; `support` counts its true objects of that size.
+    """
+
+    low: float
+    high: float
+    per_class: tuple[float, ...]
+    support: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class ModelScore:
     """What the evaluate stage measured of one model on the held-out split, in percent.
 
-    `support` counts the true objects of each class, crowds left out; empty where `per_class` was not measured.
+    `support` counts the true objects of each class, crowds left out; empty where `per_class` was not measured. `areas`
+    are in the order of the metric's area ranges; empty where they were not measured.
     """
 
     model: str
     ap: float
     per_class: tuple[float, ...]
     support: tuple[int, ...] = ()
+    areas: tuple[AreaScore, ...] = ()
 
 
 Merge = Callable[[Sequence["Instances"]], "Instances"]

@@ -3,13 +3,22 @@
 Letters: N instances of one image.
 """
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fineseg.data.rle_check import find_unsound
+from fineseg.errors import FinesegError, one_line
 from fineseg.store import write_beside
+
+LONGEST_REASON = 160
+"""Characters of what Arrow says of a damaged file."""
+DENSEST = 16
+"""Rows that a byte of a file may stand for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,32 +103,57 @@ def write_instances(path: Path, rows: Iterable[Instances]) -> None:
     import pyarrow.parquet as pq
 
     images = list(rows)
-    table = pa.table(
-        {
-            "image_id": pa.array([i.image_id for i in images], pa.int64()),
-            "height": pa.array([i.height for i in images], pa.int32()),
-            "width": pa.array([i.width for i in images], pa.int32()),
-            "labels": pa.array([i.labels.tolist() for i in images], pa.list_(pa.int64())),
-            "scores": pa.array([i.scores.tolist() for i in images], pa.list_(pa.float32())),
-            "boxes": pa.array([i.boxes.reshape(-1).tolist() for i in images], pa.list_(pa.float32())),
-            "masks": pa.array([list(i.masks) for i in images], pa.list_(pa.binary())),
-        }
-    )
-    write_beside(path, lambda beside: pq.write_table(table, beside, compression="zstd"))
+    columns = {
+        "image_id": [i.image_id for i in images],
+        "height": [i.height for i in images],
+        "width": [i.width for i in images],
+        "labels": [i.labels.tolist() for i in images],
+        "scores": [i.scores.tolist() for i in images],
+        "boxes": [i.boxes.reshape(-1).tolist() for i in images],
+        "masks": [list(i.masks) for i in images],
+    }
+    table = pa.table(columns, schema=_schema())
+    write_beside(path, lambda beside: pq.write_table(table, beside, compression="zstd", write_page_checksum=True))
 
 
 def read_instances(paths: Iterable[Path]) -> dict[int, Instances]:
-    """Read predictions from Parquet files into a table by image id."""
+    """Read predictions from Parquet files into a table by image id. Raises `FinesegError` for a damaged file."""
+    return {instances.image_id: instances for path in paths for instances in _read_file(path)}
+
+
+def _read_file(path: Path) -> list[Instances]:
+    """Read one file of `write_instances`, which a failing disk may have changed since."""
     import pyarrow.parquet as pq
 
-    found: dict[int, Instances] = {}
-    for path in paths:
-        with pq.ParquetFile(path) as file:  # not read_table, which takes folders named `a=b` above a file for columns
-            rows = file.read().to_pylist()
-        for row in rows:
-            boxes = np.asarray(row["boxes"], dtype=np.float32).reshape(-1, 4)
-            size = (row["height"], row["width"])
-            found[row["image_id"]] = make_instances(
-                row["image_id"], size, row["labels"], row["scores"], boxes, row["masks"]
-            )
-    return found
+    with open(path, "rb") as content:  # not read_table, which takes folders named `a=b` above a file for columns
+        try:
+            with pq.ParquetFile(content, page_checksum_verification=True) as file:
+                if not file.schema_arrow.equals(_schema()):
+                    raise ValueError("its columns are others")
+                if file.metadata.num_rows > DENSEST * os.fstat(content.fileno()).st_size:
+                    raise ValueError(f"{file.metadata.num_rows} rows in a file so short")
+                return [_instances(row) for row in file.read().to_pylist()]
+        except Exception as error:  # a damaged file fails in Arrow in many ways
+            reason = one_line(" ".join(str(error).split()))[:LONGEST_REASON] or type(error).__name__
+            raise FinesegError(
+                f"{path}: is damaged ({reason}); delete the folder {path.parent}, and the same command makes it anew"
+            ) from None
+
+
+def _schema() -> Any:
+    """Return the columns of a file, a row an image: lists of labels, scores, boxes and RLE counts."""
+    import pyarrow as pa
+
+    lists = {"labels": pa.int64(), "scores": pa.float32(), "boxes": pa.float32(), "masks": pa.binary()}
+    columns = {"image_id": pa.int64(), "height": pa.int32(), "width": pa.int32()}
+    return pa.schema(columns | {name: pa.list_(kind) for name, kind in lists.items()})
+
+
+def _instances(row: Mapping[str, Any]) -> Instances:
+    """Return the instances of a row; raises an error of any kind for a damaged one."""
+    height, width, coded = row["height"], row["width"], row["masks"]
+    boxes = np.asarray(row["boxes"], dtype=np.float32).reshape(-1, 4)
+    made = make_instances(row["image_id"], (height, width), row["labels"], row["scores"], boxes, coded)
+    for fault in find_unsound(coded, [height * width] * len(coded)).values():
+        raise ValueError(fault)
+    return made

@@ -1,13 +1,13 @@
 """A run, from a checked profile to a submission and a report: read this page first.
 
-prepare -> train -> predict -> evaluate each model -> combine -> evaluate -> submit -> report. Every stage leaves its
-results in the store under content keys and does only what is missing there.
+prepare -> train -> predict -> evaluate each model -> combine -> evaluate -> submit -> analyse -> report. Every stage
+leaves its results in the store under content keys and does only what is missing there.
 """
 
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,15 +21,20 @@ from fineseg.metrics.mask_ap import APResult
 from fineseg.profile.budget import Budget
 from fineseg.profile.load import Loaded
 from fineseg.scheduling.scheduler import Scheduler
+from fineseg.scheduling.session import RaySettings
+from fineseg.stages.analyse import analyse_all
 from fineseg.stages.combine import combine_role
 from fineseg.stages.context import Context
 from fineseg.stages.evaluate import evaluate
+from fineseg.stages.facts import Made, run_facts, submission_record
+from fineseg.stages.folds import evaluate_folds, merge_answers
 from fineseg.stages.predict import predict
 from fineseg.stages.prepare import prepare
 from fineseg.stages.report import Outcome, write_run
 from fineseg.stages.submit import submit
 from fineseg.stages.train import train, train_final
-from fineseg.store import Store, read_rows, write_json
+from fineseg.stages.tune import search_record
+from fineseg.store import RUN_LOG, Store, only_run_in, read_rows, write_json
 
 COMBINED = "combined"
 Scores = Mapping[str, APResult]
@@ -56,7 +61,7 @@ def run(
     console: Console,
     store: Store,
     out: Path,
-    ray_address: str | None,
+    ray: RaySettings,
     weights: Mapping[str, Path],
     budget: Budget | None = None,
 ) -> Path:
@@ -66,9 +71,8 @@ def run(
     `budget` before their end.
     """
     started, watch = datetime.now().astimezone(), Watch()
-    out.mkdir(parents=True, exist_ok=True)
-    console.keep(out / "log.txt")
-    with Scheduler(console, ray_address, store.root) as scheduler:
+    console.keep(out / RUN_LOG)
+    with only_run_in(out), Scheduler(console, ray, store.root) as scheduler:
         meter = Meter(budget) if budget is not None else None
         profile = loaded.profile, loaded.tables, loaded.file
         context = Context(*profile, catalog, store, console, scheduler, weights, meter)
@@ -77,44 +81,49 @@ def run(
         before, rows = work_done(store), rows_before(store.root)
         with watch.stage("train"):
             trained = train(context, prepared)
-        scored_only = {m: entry for m, entry in trained.items() if loaded.profile.train_of(m).final == "scored"}
+        scored_only = {n: e for n, e in trained.items() if loaded.profile.train_of(e.model).final == "scored"}
         with watch.stage("predict"):
             predicted = predict(context, prepared, {"validation": trained, "test": scored_only})
         with watch.stage("evaluate"):
-            results = {model: evaluate(context, prepared, predicted[model, "validation"]) for model in trained}
+            results = {m: evaluate(context, prepared, predicted[m, "validation"]) for m in loaded.profile.chosen}
+            folds = evaluate_folds(context, prepared, predicted)
         with watch.stage("train"):
             final = train_final(context, prepared, trained)
         with watch.stage("predict"):
             predicted |= predict(context, prepared, {"test": final})
     with watch.stage("combine"):
+        predicted = merge_answers(context, prepared, predicted, folds)
         combined = {role: combine_role(context, prepared, predicted, results, role) for role in ("validation", "test")}
     with watch.stage("evaluate"):
         results[COMBINED] = evaluate(context, prepared, combined["validation"], submitted=True)
-    metrics = metrics_table(results)
+    metrics = metrics_table(results, folds) | search_record(context, combined["validation"])
     write_json(out / "metrics.json", metrics)
-    with watch.stage("submit"):
-        submission = submit(context, prepared, combined["test"], out)
-    outcome = Outcome(
+    made = Made(
         command=shlex.join(["fineseg", *sys.argv[1:]]),
         started=started.isoformat(timespec="seconds"),
-        seconds=watch.seconds,
         work={name: count - before[name] for name, count in work_done(store).items()},
         rows_before=rows,
-        metrics=metrics,
-        per_class={name: kinds["segm"].per_class for name, kinds in results.items()},
-        trained={**trained, **{f"{m} (all images)": e for m, e in final.items() if e is not trained[m]}},
+        trained={**trained, **{f"{n} (all images)": e for n, e in final.items() if e is not trained.get(n)}},
         predicted=predicted,
         combined=combined["validation"],
-        submission=submission,
     )
-    report = write_run(context, prepared, outcome, out)
-    _say_result(console, results, submission, report, sum(watch.seconds.values()))
+    facts = run_facts(context, prepared, made)
+    with watch.stage("submit"):
+        submission = submit(context, prepared, combined["test"], out, submission_record(facts, metrics))
+    with watch.stage("analyse"):
+        analysed = analyse_all(context, prepared, predicted, combined["validation"])
+    told = Outcome(facts, watch.seconds, metrics, results, analysed, made, submission)
+    _say_result(console, results, submission, write_run(context, prepared, told, out), sum(watch.seconds.values()))
     return out
 
 
-def metrics_table(results: Mapping[str, Scores]) -> dict[str, Any]:
-    """Return what metrics.json holds, in percent."""
-    tables = {name: {kind: ap.plain()["summary"] for kind, ap in kinds.items()} for name, kinds in results.items()}
+def metrics_table(results: Mapping[str, Scores], folds: Mapping[str, Sequence[APResult]]) -> dict[str, Any]:
+    """Return what metrics.json holds, in percent; `folds` are what a model's trainings scored on their own folds."""
+    tables: dict[str, dict[str, Any]] = {
+        name: {kind: ap.plain()["summary"] for kind, ap in kinds.items()} for name, kinds in results.items()
+    }
+    for model, parts in folds.items():
+        tables[model]["folds"] = [part.plain()["summary"] for part in parts]
     combined = tables.pop(COMBINED)
     return {"models": tables, COMBINED: combined}
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from importlib import metadata
@@ -15,16 +15,20 @@ from typing import Any
 import numpy as np
 
 from fineseg.catalog import Catalog
+from fineseg.data.folds import Folds
 from fineseg.data.split import ImageInfo, Split
 from fineseg.errors import FinesegError
 from fineseg.parts import Head
-from fineseg.profile.schema import NOT_IN_KEYS, PartChoice, Profile, RandomValidation
+from fineseg.profile.schema import NOT_IN_KEYS, HeldOutTable, PartChoice, Profile
 from fineseg.store import content_key
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The three roles that splits play in a run."""
+    """The three roles that splits play in a run.
+
+    With folds the whole training split is also the validation split; `of_fold` are the roles of one fold's training.
+    """
 
     train: Split
     validation: Split
@@ -37,16 +41,28 @@ class Splits:
     def everything(self) -> Split:
         """Return all labelled images as one split to train on.
 
-        Images are numbered anew: two files may use one id for two images.
+        Images are numbered anew where two files are put together: they may use one id for two images.
         """
+        if self.validation.name == self.train.name:
+            return self.train
         images: list[ImageInfo] = []
-        objects = {}
+        objects, panoptic = {}, {}
         for split in (self.train, self.validation):
             for image in split.images:
                 images.append(replace(image, id=len(images) + 1))
                 objects[len(images)] = split.objects_of(image.id)
+                if image.id in split.panoptic:
+                    panoptic[len(images)] = split.panoptic[image.id]
         name = f"{self.train.name}+{self.validation.name}"
-        return Split(name, self.train.categories, tuple(images), objects)
+        return replace(self.train, name=name, images=tuple(images), objects=objects, panoptic=panoptic)
+
+    def of_fold(self, folds: Folds, fold: int) -> "Splits":
+        """Return the splits of the training that leaves one fold out: that fold is what it is scored on."""
+        held = set(folds.images(fold))
+        rest = [image.id for image in self.train.images if image.id not in held]
+        left_out = self.train.select(held, f"{self.train.name}-fold-{fold}")
+        test = left_out if self.test.name == self.train.name else self.test
+        return Splits(self.train.select(rest, f"{self.train.name}-without-fold-{fold}"), left_out, test)
 
 
 def wanted_splits(profile: Profile) -> list[str]:
@@ -61,18 +77,12 @@ def wanted_splits(profile: Profile) -> list[str]:
 def read_splits(profile: Profile, catalog: Catalog, root: Path) -> Splits:
     """Read the splits that a profile names below the data's root.
 
-    Raises `FinesegError` for a held-out part as large as the split, or splits whose classes differ.
+    Raises `FinesegError` for a held-out part as large as the split; whether their classes agree is for the checks.
     """
     part, options = catalog.choose("dataset", profile.data.dataset.name, profile.data.dataset.options)
     read = {name: part.read(options, root, name) for name in wanted_splits(profile)}
     train, validation = _hold_out(read[profile.data.train], profile, read)
     test = read[profile.data.test] if profile.data.test is not None else validation
-    for split in (validation, test):
-        if split.labelled and split.categories != train.categories:
-            raise FinesegError(
-                f"data: split '{split.name}' has other classes than '{train.name}' "
-                f"({len(split.categories)} and {len(train.categories)}); both must list the same categories"
-            )
     if not validation.labelled:
         raise FinesegError(f"data.validation: split '{validation.name}' has no annotations to score against")
     return Splits(train, validation, test)
@@ -80,17 +90,33 @@ def read_splits(profile: Profile, catalog: Catalog, root: Path) -> Splits:
 
 def _hold_out(train: Split, profile: Profile, read: Mapping[str, Split]) -> tuple[Split, Split]:
     chosen = profile.data.validation
-    if not isinstance(chosen, RandomValidation):
+    if not isinstance(chosen, HeldOutTable):
         return train, read[chosen]
-    if chosen.random >= len(train.images):
+    if chosen.random is None:
+        return train, train
+    held = _draw(train, chosen.random, chosen.seed)
+    if len(held) >= len(train.images):
+        whole = "" if chosen.random >= len(train.images) else " in whole groups"
         raise FinesegError(
             f"data.validation.random: cannot hold out {chosen.random} of the {len(train.images)} images of "
-            f"'{train.name}'; give a smaller number"
+            f"'{train.name}'{whole}; give a smaller number"
         )
-    order = np.random.default_rng(chosen.seed).permutation(len(train.images))
-    held = {train.images[i].id for i in order[: chosen.random]}
     rest = [image.id for image in train.images if image.id not in held]
     return train.select(rest, f"{train.name}-rest"), train.select(held, f"{train.name}-held-out")
+
+
+def _draw(split: Split, count: int, seed: int) -> set[int]:
+    """Return the ids of `count` images, or of more where the group of the last one drawn has more."""
+    groups: dict[str, list[int]] = {}
+    for image in split.images:
+        groups.setdefault(image.group, []).append(image.id)
+    drawn: set[int] = set()
+    for index in np.random.default_rng(seed).permutation(len(split.images)):
+        if len(drawn) >= count:
+            break
+        image = split.images[index]
+        drawn.update(groups[image.group] if image.group else [image.id])
+    return drawn
 
 
 def part_key(catalog: Catalog, kind: str, choice: PartChoice) -> dict[str, Any]:
@@ -123,15 +149,25 @@ def _content(weights: str) -> str:
     return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else weights
 
 
-def split_digest(split: Split, image_hashes: Mapping[str, str]) -> str:
-    """Return a hash of a split's classes, images (by content) and annotations."""
+def split_digest(split: Split, file_hashes: Mapping[str, str]) -> str:
+    """Return a hash of a split's classes, images and panoptic maps (by content) and annotations."""
     digest = hashlib.sha256()
     digest.update(json.dumps([[c.id, c.name] for c in split.categories]).encode())
+    if split.stuff:
+        digest.update(json.dumps([[c.id, c.name] for c in split.stuff]).encode())
     for image in split.images:
         objects = [[o.label, o.box, o.segmentation, o.area, o.crowd] for o in split.objects_of(image.id)]
-        row = [image.id, image_hashes[str(image.file)], image.width, image.height, objects]
+        row = [image.id, file_hashes[str(image.file)], image.width, image.height, objects]
+        if image.id in split.panoptic:
+            panoptic = split.panoptic[image.id]
+            row += [file_hashes[str(panoptic.file)], [[s.id, s.label, s.area, s.crowd] for s in panoptic.segments]]
         digest.update(json.dumps(row, default=_text).encode())
     return digest.hexdigest()
+
+
+def part_digest(whole: str, image_ids: Iterable[int]) -> str:
+    """Return the digest of some images of a split whose digest is `whole`."""
+    return hashlib.sha256(json.dumps([whole, *image_ids]).encode()).hexdigest()
 
 
 def _text(value: Any) -> str:
@@ -158,25 +194,26 @@ def training_key(
     if whole:
         key["whole"] = True
     if train["validate_every"] or train["checkpoint"] == "best":
-        key["validation"] = [profile.metric.model_dump(mode="json"), predict_key(profile)]
+        key["validation"] = [profile.metric.model_dump(mode="json"), predict_key(profile, model)]
         key["validation"].append(part_key(catalog, "head", table.head))
     return content_key(key)
 
 
-def predict_key(profile: Profile) -> dict[str, Any]:
+def predict_key(profile: Profile, model: str) -> dict[str, Any]:
     """Return what of `[predict]` changes what a model says of the plain view, which is all that a validation takes."""
-    return profile.predict.model_dump(mode="json", exclude={"cpus", "tta", "merge_views"})
+    return profile.predict_of(model).model_dump(mode="json", exclude={"cpus", "tta", "merge_views"})
 
 
 def prediction_key(profile: Profile, catalog: Catalog, model: str, training: str, digest: str) -> str:
     """Return the content key of one model's predictions of one split."""
-    key: dict[str, Any] = {"training": training, "predict": predict_key(profile), "split": digest}
+    key: dict[str, Any] = {"training": training, "predict": predict_key(profile, model), "split": digest}
     head = profile.models[model].head
     if _prediction_only(catalog, head):
         key["head"] = part_key(catalog, "head", head)
-    if profile.predict.tta:
-        merge = profile.predict.merge_views
-        key["tta"] = [part_key(catalog, "tta", choice) for choice in profile.predict.tta]
+    predict = profile.predict_of(model)
+    if predict.tta:
+        merge = predict.merge_views
+        key["tta"] = [part_key(catalog, "tta", choice) for choice in predict.tta]
         key["merge_views"] = part_key(catalog, "ensembler", merge) if isinstance(merge, PartChoice) else merge
     return content_key(key)
 

@@ -28,6 +28,8 @@ CURVE = "curve.jsonl"
 NOT_MATCHED = "weights_not_matched.txt"
 """In a training's entry: what of the weights that it starts from found no place, a line each."""
 
+RUN_LOG = "log.txt"
+"""In the folder of a run: every line that its console kept."""
 SCRATCH = "ray"
 """In an entry: what Ray keeps there until it is finished."""
 PART = "part"
@@ -44,7 +46,12 @@ PATIENCE = 30.0
 
 def write_beside(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, then rename it into place: readers never see half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise FinesegError(f"{path}: cannot be written, as {path.parent} is no folder") from None
+    if path.is_dir():
+        raise FinesegError(f"{path}: cannot be written, as it is a folder")
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.{PART}"):
         if _left_behind(left):
             left.unlink(missing_ok=True)
@@ -53,10 +60,36 @@ def write_beside(path: Path, write: Callable[[Path], object]) -> None:
         write(beside)
         os.replace(beside, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say which
+        if error.filename in (None, str(beside)):  # a full disk does not say which
+            error.filename = str(path)
         raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_run_in(out: Path) -> Iterator[None]:
+    """Make the folder of a run and hold it while the run lasts: of two in one, neither would leave its own files.
+
+    Raises `FinesegError` where it cannot be one, and where another process of this host holds it.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise FinesegError(f"--out {out}: a file is in the way; name a folder") from None
+    except OSError as error:
+        raise FinesegError(f"--out {out}: cannot be made ({error.strerror}); name another folder") from None
+    with open(out / RUN_LOG, "ab") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FinesegError(
+                f"--out {out}: another run is writing into this folder; wait for its end, or name another folder"
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, *NO_LINKS):
+                raise
+        yield
 
 
 def _beside(path: Path) -> Path:
@@ -85,8 +118,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read one of fineseg's own JSON files."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read one of fineseg's own JSON files; raises `FinesegError` for one that a failing disk has changed."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise FinesegError(
+            f"{path}: is damaged; delete the folder {path.parent}, and the same command makes it anew"
+        ) from None
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fineseg.catalog import Catalog
 from fineseg.console import Console, duration
-from fineseg.cost import Meter
+from fineseg.cost import Meter, cost_table, rows_before
 from fineseg.errors import FinesegError
 from fineseg.profile.budget import Budget, budget_of
 from fineseg.profile.load import Loaded
@@ -23,10 +23,11 @@ from fineseg.report.sweep import write_sweep_report
 from fineseg.run import Watch, work_done
 from fineseg.runs import environment, git_state
 from fineseg.scheduling.scheduler import Scheduler
+from fineseg.scheduling.session import RaySettings
 from fineseg.stages.context import Context
-from fineseg.stages.prepare import prepare
+from fineseg.stages.prepare import Prepared, prepare
 from fineseg.stages.sweep import Sweep, Trial, run_sweep
-from fineseg.store import Store, write_json, write_text
+from fineseg.store import RUN_LOG, Store, only_run_in, write_json, write_text
 
 BEST = "best.toml"
 
@@ -37,7 +38,7 @@ def sweep(
     console: Console,
     store: Store,
     out: Path,
-    ray_address: str | None,
+    ray: RaySettings,
     *,
     samples: int | None,
     budget: Budget | None,
@@ -52,13 +53,12 @@ def sweep(
     started, watch = datetime.now().astimezone(), Watch()
     limit = budget_of(table.budget) if budget is None and table.budget is not None else budget
     meter = Meter(limit) if limit is not None else None
-    out.mkdir(parents=True, exist_ok=True)
-    console.keep(out / "log.txt")
-    with Scheduler(console, ray_address, store.root) as scheduler:
+    console.keep(out / RUN_LOG)
+    with only_run_in(out), Scheduler(console, ray, store.root) as scheduler:
         context = Context(loaded.profile, loaded.tables, loaded.file, catalog, store, console, scheduler)
         with watch.stage("prepare"):
-            prepared = prepare(context)
-        before = work_done(store)
+            prepared = _one_fold(context, prepare(context))
+        before, rows = work_done(store), rows_before(store.root)
         with watch.stage("trials"):
             trials = Sweep(context, prepared, table, samples)
             run_sweep(trials, meter)
@@ -68,6 +68,7 @@ def sweep(
         "seconds": dict(watch.seconds),
         "work": {name: count - before[name] for name, count in work_done(store).items()},
         **sweep_record(trials),
+        "cost": cost_table([("train", f"trial {t.number}", trials.folder_of(t)) for t in trials.trials], rows),
     }
     write_json(out / "sweep.json", record)
     best = trials.best()
@@ -79,6 +80,14 @@ def sweep(
         written.append(_write_report(loaded, context, record, out))
     _say_result(console, trials, best, written, sum(watch.seconds.values()), next_run)
     return out
+
+
+def _one_fold(context: Context, prepared: Prepared) -> Prepared:
+    """Return the data that trials are trained and scored on: of a split in folds those that leave out the first."""
+    if not prepared.folds:
+        return prepared
+    context.console.say(f"trials train on all folds but the first of {len(prepared.folds)}, and are scored on that one")
+    return prepared.folds[0]
 
 
 def _table(loaded: Loaded, samples: int | None) -> SweepTable:
@@ -132,7 +141,7 @@ def _comments(loaded: Loaded, trials: Sweep, best: Trial) -> list[str]:
 
 def _write_report(loaded: Loaded, context: Context, record: dict[str, Any], out: Path) -> Path:
     manifest = {
-        **{name: record[name] for name in ("command", "started", "seconds", "work")},
+        **{name: record[name] for name in ("command", "started", "seconds", "work", "cost")},
         "profile": loaded.profile.model_dump(mode="json"),
         "environment": environment(context.catalog),
         "git": git_state(loaded.file.absolute().parent),

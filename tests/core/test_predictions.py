@@ -6,16 +6,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fineseg import Instances, concatenate, make_instances
+from fineseg import FinesegError, Instances, concatenate, make_instances
+from fineseg.data import masks
 from fineseg.predictions import read_instances, write_instances
 
 
 def drawn(image_id: int, count: int, seed: int = 0) -> Instances:
-    """Return an image with some instances, their numbers and bytes drawn at random."""
+    """Return an image with some instances, their numbers and masks drawn at random."""
     rng = np.random.default_rng([seed, image_id])
-    masks = [rng.bytes(int(n)) for n in rng.integers(0, 50, count)]
+    coded = [masks.encode(rng.random((480, 640)) < share) for share in rng.choice([0, 1e-4, 1e-3, 1], count)]
     boxes = rng.normal(size=(count, 4)) * 1000
-    return make_instances(image_id, (480, 640), rng.integers(0, 34, count), rng.random(count), boxes, masks)
+    return make_instances(image_id, (480, 640), rng.integers(0, 34, count), rng.random(count), boxes, coded)
 
 
 def assert_same(one: Instances, other: Instances) -> None:
@@ -61,10 +62,32 @@ def test_columns_of_the_file(tmp_path: Path) -> None:
     }
 
 
-def test_large_ids_and_bytes_survive(tmp_path: Path) -> None:
-    image = make_instances(2**40, (1, 2), [0], [1.0], [[0, 0, 1, 1]], [b"\x00\xff" * 1000])
+def test_large_ids_and_masks_survive(tmp_path: Path) -> None:
+    noise = masks.encode(np.random.default_rng(0).random((300, 300)) < 0.5)
+    image = make_instances(2**40, (300, 300), [0], [1.0], [[0, 0, 1, 1]], [noise])
     write_instances(tmp_path / "a.parquet", [image])
     assert_same(read_instances([tmp_path / "a.parquet"])[2**40], image)
+
+
+@pytest.mark.parametrize("counts", [b"", b"\xff", b"4P", b"PP1"])
+def test_masks_that_no_decoder_should_see_are_refused(tmp_path: Path, counts: bytes) -> None:
+    write_instances(tmp_path / "a.parquet", [make_instances(1, (4, 6), [0], [1.0], [[0, 0, 1, 1]], [counts])])
+    with pytest.raises(FinesegError, match=r"a\.parquet: is damaged \(.*counts.*\); delete the folder "):
+        read_instances([tmp_path / "a.parquet"])
+
+
+def test_a_changed_byte_of_a_page_is_noticed(tmp_path: Path) -> None:
+    """Scores have no form that would give a change away: the pages' checksums do."""
+    write_instances(tmp_path / "a.parquet", [drawn(1, 5)])
+    content = bytearray((tmp_path / "a.parquet").read_bytes())
+    with pq.ParquetFile(tmp_path / "a.parquet") as file:
+        column = file.metadata.row_group(0).column(4)
+    assert column.path_in_schema.startswith("scores")
+    start = column.dictionary_page_offset or column.data_page_offset
+    content[start + column.total_compressed_size - 2] ^= 1  # in the last page
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(FinesegError, match="is damaged"):
+        read_instances([tmp_path / "a.parquet"])
 
 
 def test_make_instances_from_sequences_and_arrays() -> None:

@@ -18,6 +18,7 @@ from planted import Planted
 
 from fineseg import Instances
 from fineseg.predictions import read_instances
+from fineseg.provenance.record import explained
 from fineseg.store import read_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -90,6 +91,11 @@ def test_a_run_leaves_what_it_promises(undisturbed: tuple[Path, str]) -> None:
     assert manifest["work"] == {"optimizer_steps": STEPS, "forward_passes": IMAGES}
     out = folder / "out"
     assert (out / "submission.zip").stat().st_size > 100
+    record, found = explained(out / "submission.zip", folder / "nowhere")
+    assert found == "the file's own comment" and record["scores"] == metrics
+    assert {name: record[name] for name in manifest if name != "seconds"} == {
+        name: value for name, value in manifest.items() if name != "seconds"
+    }
     assert "<svg" in (out / "report.html").read_text(encoding="utf-8")
     assert (out / "models" / "plain" / "weights.pth").is_file()
     assert sum(len(found) for found in predictions(folder).values()) > 100

@@ -15,7 +15,8 @@ from fineseg.runs import training_key
 from fineseg.scheduling.scheduler import Scheduler
 from fineseg.stages.context import Context
 from fineseg.stages.prepare import prepare
-from fineseg.store import Store
+from fineseg.stages.sweep import Sweep
+from fineseg.store import Store, append_row
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 CATALOG = load_catalog(warn=print)
@@ -35,6 +36,22 @@ metric = "AP50"
 [sweep.space]
 "train.lr" = { log_uniform = [3e-4, 3e-3] }
 "models.plain.head.mask_width" = { choice = [8, 16] }
+"""
+
+
+STOPPED = """\
+[train]
+epochs = 2
+
+[competition]
+models = ["plain"]
+
+[sweep]
+search = "grid"
+scheduler = "asha"
+
+[sweep.space]
+"models.plain.head.mask_width" = { choice = [8, 12, 16, 7, 9, 10, 1000000000] }  # no machine has memory for the last
 """
 
 
@@ -86,3 +103,23 @@ def test_a_sweep_and_the_same_again(tmp_path: Path) -> None:
     prepared = prepare(context)
     key = training_key(loaded.profile, CATALOG, "plain", prepared.digests, prepared.splits)
     assert key == best["key"] and store.finished("train", key)  # a run finds its training done
+
+
+def test_trials_that_are_stopped_or_fail_make_room_for_others(tmp_path: Path) -> None:
+    """More of them than there are cores: what was reserved for each must come free again."""
+    (tmp_path / "sweep.toml").write_text(STOPPED)
+    loaded = load_profile(PROFILE, CATALOG, overlays=[tmp_path / "sweep.toml"])
+    console, store = Console(), Store(tmp_path / "store")
+    context = Context(loaded.profile, loaded.tables, PROFILE, CATALOG, store, console, Scheduler(console))
+    trials = Sweep(context, prepare(context), loaded.profile.sweep, None)  # type: ignore[arg-type]
+    for trial in trials.trials[:3]:  # as earlier commands would have left them: far better than these nets can be
+        for epoch in (1, 2):
+            append_row(trials.folder_of(trial) / "curve.jsonl", {"epoch": epoch, "step": 6 * epoch, "AP": 50.0})
+        store.finish("train", trial.key, {"model": "plain"})
+    text, out = sweep(tmp_path, "out")
+    found = read(out / "sweep.json")["trials"]
+    assert [trial["status"] for trial in found] == ["finished"] * 3 + ["stopped"] * 3 + ["failed"]
+    assert [len(trial["history"]) for trial in found] == [2, 2, 2, 1, 1, 1, 0]
+    assert found[-1]["note"].startswith("out of memory: ")
+    assert "Traceback" not in text
+    assert list((out / "logs").iterdir())  # what the processes printed, and nothing of it on the terminal

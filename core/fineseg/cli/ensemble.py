@@ -2,7 +2,6 @@
 
 import json
 import math
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +79,15 @@ def given_scores(text: str, files: int) -> list[float]:
 
 def given_options(settings: tuple[str, ...]) -> dict[str, Any]:
     """Turn `KEY=VALUE` settings, values as in TOML or bare words, into a table; raises `FinesegError`."""
+    from fineseg.profile.load import toml_or_word
+
     table: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
             raise FinesegError(f"--option {setting}: must be KEY=VALUE, such as nms_iou=0.5")
         try:
-            table[key.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            table[key.strip()] = text.strip()
+            table[key.strip()] = toml_or_word(text)
+        except ValueError as error:
+            raise FinesegError(f"--option {key.strip()}: {error}") from None
     return table

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from click.core import ParameterSource
 
 from fineseg import FinesegError
 from fineseg.cli import print_table
+from fineseg.profile.faults import shortened
 
 if TYPE_CHECKING:
     from fineseg.metrics.mask_ap import AreaRanges
@@ -124,8 +126,8 @@ def area_ranges(settings: tuple[str, ...]) -> "AreaRanges":
 def detection_limits(text: str) -> list[int]:
     """Turn `1,10,100` into limits; raises `FinesegError`."""
     words = text.split(",")
-    if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
-        raise FinesegError(f"--max-detections {text}: must be whole numbers above 0, such as 1,10,100")
+    if not all(re.fullmatch(r"\s*0*[1-9]\d{0,8}\s*", word, re.ASCII) for word in words):
+        raise FinesegError(f"--max-detections {shortened(text)}: must be whole numbers above 0, such as 1,10,100")
     return [int(word) for word in words]
 
 

@@ -28,7 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "data": ("fineseg.cli.data:command", "Look at annotation files: how large the objects are."),
     "evaluate": ("fineseg.cli.evaluate:command", "Score a results file against ground truth."),
     "ensemble": ("fineseg.cli.ensemble:command", "Combine results files of several models into one."),
-    "submission": ("fineseg.cli.submission:command", "Check a submission file, whoever wrote it."),
+    "submission": ("fineseg.cli.submission:command", "Check a submission file, or explain where it comes from."),
     "plugins": ("fineseg.cli.plugins:command", "List the installed parts, or show one part's options."),
     "doctor": ("fineseg.cli.doctor:command", "Check this machine and environment, and say what to mend."),
 }

@@ -26,6 +26,22 @@ store_option = click.option(
 )
 
 
+def work_options(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add what every verb that trains has: --out (`default` says where without it), --store, --ray and --verbose."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for decorate in (
+            click.option("--verbose", is_flag=True, help="Show all that Ray's processes print; a file has it anyway."),
+            click.option("--ray", "address", metavar="ADDRESS", help="Join a Ray cluster instead of starting Ray."),
+            store_option,
+            click.option("--out", type=PATH, help=f"Folder; default runs/<competition>/{default}."),
+        ):
+            function = decorate(function)
+        return function
+
+    return add
+
+
 def profile_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add PROFILE, --demo, --variant, --with and --set to a command."""
     return click.argument("profile", type=PATH)(layer_options(function))

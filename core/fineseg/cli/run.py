@@ -6,14 +6,13 @@ from pathlib import Path
 import click
 
 from fineseg import FinesegError
-from fineseg.cli.profile_options import given_budget, load, profile_options, store_option
+from fineseg.cli.profile_options import given_budget, load, profile_options, work_options
 from fineseg.profile.faults import suggest
 
 
 @click.command()
 @profile_options
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder; default runs/<competition>/<time>.")
-@store_option
+@work_options("<time>")
 @click.option(
     "--weights",
     metavar="MODEL=FILE",
@@ -26,13 +25,13 @@ from fineseg.profile.faults import suggest
     help="What all trainings may spend: work such as 2gpu-h or 30cpu-m, or time such as 8h. When it is spent they stop "
     "at their next checkpoint, from which the same command goes on.",
 )
-@click.option("--ray", "ray_address", metavar="ADDRESS", help="Join a Ray cluster instead of starting a local one.")
 def command(
     out: Path | None,
     store_path: Path,
+    address: str | None,
+    verbose: bool,
     weights: tuple[str, ...],
     budget: str | None,
-    ray_address: str | None,
     **profile: object,
 ) -> None:
     """Train, predict, combine, score and submit what PROFILE describes. The same command again does what is missing."""
@@ -40,13 +39,15 @@ def command(
 
     from fineseg.console import Console
     from fineseg.run import run
+    from fineseg.scheduling.session import RaySettings
     from fineseg.store import Store
 
     loaded, catalog = load(**profile)  # type: ignore[arg-type]
     name = loaded.profile.competition.name
-    folder = out or Path("runs") / name / datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = (out or Path("runs") / name / datetime.now().strftime("%Y%m%d-%H%M%S")).absolute()
     given = given_weights(weights, list(loaded.profile.chosen))
-    run(loaded, catalog, Console(), Store(store_path), folder.absolute(), ray_address, given, allowed)
+    ray = RaySettings(address, folder / "logs", verbose)
+    run(loaded, catalog, Console(), Store(store_path), folder, ray, given, allowed)
 
 
 def given_weights(settings: tuple[str, ...], models: list[str]) -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """`fineseg submission`."""
 
+import json
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ from fineseg.cli.profile_options import PATH, layer_options, load, store_option
 
 @click.group()
 def command() -> None:
-    """Check a submission file, whoever wrote it."""
+    """Check a submission file, whoever wrote it, or explain where it comes from."""
 
 
 @command.command("check")
@@ -24,3 +25,21 @@ def check(file: Path, store_path: Path, **profile: object) -> None:
 
     loaded, catalog = load(**profile)  # type: ignore[arg-type]
     click.echo(check_submission(loaded, catalog, Console(), store_path, file))
+
+
+@command.command("explain")
+@click.argument("file", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
+@store_option
+def explain(file: Path, as_json: bool, store_path: Path) -> None:
+    """Say where FILE comes from: command, profile, versions, commit, data, weights, seeds, machine, scores, cost."""
+    from fineseg.provenance.page import page
+    from fineseg.provenance.record import content_hash, explained
+
+    record, found = explained(file, store_path)
+    digest = content_hash(file)
+    if as_json:
+        click.echo(json.dumps({"file": str(file), "content": digest, "found": found, "record": record}, indent=1))
+        return
+    for line in page(record, f"{file}, {file.stat().st_size:,} bytes, content sha256 {digest[:16]}", found):
+        click.echo(line)

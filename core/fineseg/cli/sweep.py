@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from fineseg.cli.profile_options import as_arguments, given_budget, load, profile_options, store_option
+from fineseg.cli.profile_options import as_arguments, given_budget, load, profile_options, work_options
 
 
 @click.command()
@@ -17,34 +17,34 @@ from fineseg.cli.profile_options import as_arguments, given_budget, load, profil
     help="Time such as 8h or 30m, or work such as 2gpu-h or 30cpu-m, instead of sweep.budget: after it no trial "
     "starts, and those that run stop at their next validation.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder; default runs/<competition>/sweep-<time>.")
-@store_option
-@click.option("--ray", "ray_address", metavar="ADDRESS", help="Join a Ray cluster instead of starting a local one.")
+@work_options("sweep-<time>")
 def command(
     samples: int | None,
     budget: str | None,
     out: Path | None,
     store_path: Path,
-    ray_address: str | None,
+    address: str | None,
+    verbose: bool,
     **profile: object,
 ) -> None:
     """Train a model under many settings, as [sweep] of PROFILE says. The same command again does what is missing."""
     given = given_budget(budget)
 
     from fineseg.console import Console
+    from fineseg.scheduling.session import RaySettings
     from fineseg.store import Store
     from fineseg.sweep import sweep
 
     loaded, catalog = load(**profile)  # type: ignore[arg-type]
     name = loaded.profile.competition.name
-    folder = out or Path("runs") / name / datetime.now().strftime("sweep-%Y%m%d-%H%M%S")
+    folder = (out or Path("runs") / name / datetime.now().strftime("sweep-%Y%m%d-%H%M%S")).absolute()
     sweep(
         loaded,
         catalog,
         Console(),
         Store(store_path),
-        folder.absolute(),
-        ray_address,
+        folder,
+        RaySettings(address, folder / "logs", verbose),
         samples=samples,
         budget=given,
         next_run=as_arguments(**profile),  # type: ignore[arg-type]

@@ -15,22 +15,25 @@ LARGEST_SIDE = 65_535  # of an image [pixels]; what JPEG can hold, and COCO's ru
 Box = tuple[float, float, float, float]
 
 
-def read_coco(annotations: Path, images: Path, name: str, *, labelled: bool | None = None) -> Split:
+def read_coco(annotations: Path, images: Path, name: str, *, labelled: bool | None = None, group: str = "") -> Split:
     """Read a COCO instances file; file names in it are relative to `images`.
 
     `labelled` True demands annotations, False leaves them unread, None takes them where the file has the key.
-    Categories are sorted by id. A box or an area that is absent is the mask's. Raises `FinesegError`.
+    Categories are sorted by id. A box or an area that is absent is the mask's. `group` names the field of the images'
+    rows that says what belongs together, which only those of an unlabelled file may lack. Raises `FinesegError`.
     """
-    return split_of(load_json(annotations), str(annotations), images, name, labelled=labelled)
+    return split_of(load_json(annotations), str(annotations), images, name, labelled=labelled, group=group)
 
 
-def split_of(document: Any, source: str, images: Path, name: str, *, labelled: bool | None = None) -> Split:
+def split_of(
+    document: Any, source: str, images: Path, name: str, *, labelled: bool | None = None, group: str = ""
+) -> Split:
     """Turn the parsed JSON of a COCO instances file into a split; `source` names the file in messages."""
     top = document_of(document, source, "images, annotations and categories")
     categories = _read_categories(top)
-    infos = read_images(top, images)
     if labelled is None:
         labelled = "annotations" in top.value
+    infos = read_images(top, images, group, grouped=labelled)
     objects = _read_objects(top, infos, categories) if labelled else {}
     return Split(name, categories, tuple(infos), objects, labelled)
 
@@ -107,17 +110,30 @@ def _true_object(row: _Row) -> TrueObject:
 # ------------------------------------------- what other files in COCO's form use too
 
 
-def read_images(top: Entry, folder: Path) -> list[ImageInfo]:
-    """Return the images that a file lists; their file names are relative to `folder`."""
+def read_images(top: Entry, folder: Path, group: str = "", *, grouped: bool = True) -> list[ImageInfo]:
+    """Return the images that a file lists; their file names are relative to `folder`.
+
+    Field `group` says what they belong to; only where they are not to be `grouped` may a row lack it.
+    """
     found = []
     seen: dict[int, str] = {}
     for entry in entries_of(top, "images"):
         number = new_id(entry, seen)
         name = entry.text("file_name")
-        if not name.strip() or "\0" in name:
+        if not name.strip():
             raise entry.fault(f"file_name is {name!r}, which can be no file")
         width, height = (entry.integer(side, 1, LARGEST_SIDE) for side in ("width", "height"))
-        found.append(ImageInfo(number, folder / name, width, height))
+        own = _group(entry, group) if group and (grouped or entry.has(group)) else ""
+        found.append(ImageInfo(number, folder / name, width, height, own))
+    return found
+
+
+def _group(entry: Entry, field: str) -> str:
+    """Return what the entry says it belongs to, a text or a whole number."""
+    value = entry.get(field)
+    found = str(entry.integer(field)) if type(value) is int else entry.text(field).strip()
+    if not found:
+        raise entry.fault(f"{field} is empty; it must name the group that the image belongs to")
     return found
 
 

@@ -9,9 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fineseg.errors import FinesegError
+from fineseg.errors import FinesegError, is_control
 
 _KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+STARTS = {
+    b"\x1f\x8b": "it is gzipped, unpack it first",
+    b"PK": "it is a zip, unpack it first",
+    b"\x89PNG": "it is a picture",
+    b"\xff\xd8": "it is a picture",
+    b"\xff\xfe": "it is UTF-16, save it as UTF-8",
+    b"\xfe\xff": "it is UTF-16, save it as UTF-8",
+}
+"""First bytes of files that are handed over for JSON, and what to do about them."""
 _LONGEST_VALUE = 60
 _LARGEST_INTEGER = 2**63 - 1
 _LARGEST_NUMBER = 1e12
@@ -63,10 +72,12 @@ class Entry:
         return float(value)
 
     def text(self, key: str) -> str:
-        """Return a text."""
+        """Return a text of one line, which can be encoded."""
         value = self.get(key)
         if not isinstance(value, str):
             raise self.fault(f"{key} is {shown(value)}; it must be a text")
+        if not value.isprintable() and any(map(is_control, value)):
+            raise self.fault(f"{key} is {shown(value)}; it must be a text without line breaks and control characters")
         return value
 
 
@@ -77,7 +88,8 @@ def load_json(path: Path) -> Any:
     except FileNotFoundError:
         raise FinesegError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
-        raise FinesegError(f"{path}: byte {error.start} is not UTF-8, so this is no JSON") from None
+        hint = _hint(error.object)
+        raise FinesegError(f"{path}: byte {error.start} is not UTF-8, so this is no JSON{hint}") from None
     except OSError as error:
         raise FinesegError(f"{path}: cannot be read ({error.strerror})") from None
     return parse_json(text, str(path))
@@ -94,8 +106,13 @@ def parse_json(text: str, source: str) -> Any:
         raise FinesegError(f"{source}: {place}: no valid JSON ({error.msg}){hint}") from None
     except RecursionError:
         raise FinesegError(f"{source}: no valid JSON (nested too deeply)") from None
-    except ValueError as error:  # a number of thousands of digits
-        raise FinesegError(f"{source}: no valid JSON ({error})") from None
+    except ValueError:  # the one that is no JSONDecodeError
+        raise FinesegError(f"{source}: no valid JSON (a number of thousands of digits)") from None
+
+
+def _hint(content: bytes) -> str:
+    """Say what else a file may be, by its first bytes."""
+    return next((f"; {advice}" for start, advice in STARTS.items() if content.startswith(start)), "")
 
 
 def document_of(value: Any, source: str, expected: str) -> Entry:

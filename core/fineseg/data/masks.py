@@ -48,12 +48,17 @@ def areas(counts: Sequence[bytes], height: int, width: int) -> np.ndarray:
     return np.concatenate([np.zeros(0), *parts])
 
 
-def ious(first: Sequence[bytes], second: Sequence[bytes], height: int, width: int) -> np.ndarray:
-    """Return the IoU [N, M] of N masks and M others of one image; 0 for two empty ones."""
+def ious(
+    first: Sequence[bytes], second: Sequence[bytes], height: int, width: int, crowd: Sequence[bool] = ()
+) -> np.ndarray:
+    """Return the IoU [N, M] of N masks and M others of one image; 0 for two empty ones.
+
+    Where `crowd` [M] says that one of the others is a crowd, it is the part of the mask that lies in it.
+    """
     if not (len(first) and len(second)):
         return np.zeros((len(first), len(second)))
     left, right = ([{"size": [height, width], "counts": c} for c in counts] for counts in (first, second))
-    return np.asarray(coco_mask.iou(left, right, [0] * len(right)), dtype=np.float64)
+    return np.asarray(coco_mask.iou(left, right, [int(each) for each in crowd] or [0] * len(right)), dtype=np.float64)
 
 
 def boxes(counts: Sequence[bytes], height: int, width: int) -> np.ndarray:

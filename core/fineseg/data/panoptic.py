@@ -4,18 +4,26 @@ Letters: H and W image height and width in pixels.
 """
 
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fineseg.data.pictures import picture_fault
 from fineseg.data.split import ImageInfo, PanopticFile, Segment
 from fineseg.errors import FinesegError
 
 VOID = 0
+IGNORED = 255
+"""Label of pixels that a semantic model neither learns from nor is scored on."""
 LARGEST_ID = 2**24 - 1
 """The largest id that a colour can be."""
+LARGEST_MAP = 2**26
+"""Pixels of a map, 8192 x 8192; more may fit into a few kilobytes of PNG."""
+_PNG = b"\x89PNG"
+_SIDES_IN_PNG = (16, 20)
+"""Where the header tells width and height."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,24 +37,69 @@ class PanopticMap:
 
 def present_ids(ids: np.ndarray) -> list[int]:
     """Return the ids that occur in a map [H, W], sorted, void among them."""
-    starts = np.ones(ids.shape, dtype=bool)  # of runs along the rows: maps are flat, so these are few
-    np.not_equal(ids[:, 1:], ids[:, :-1], out=starts[:, 1:])
-    found: list[int] = np.unique(ids[starts]).tolist()
+    found: list[int] = np.unique(ids.ravel()[run_starts(ids)]).tolist()
     return found
 
 
+def run_starts(*maps: np.ndarray) -> np.ndarray:
+    """Return where, along the rows of maps [H, W] of one size, the value of any of them changes: int64 [R], sorted.
+
+    Maps are flat: what is done once a run takes a small part of what it takes once a pixel.
+    """
+    new = np.ones(maps[0].size, dtype=bool)
+    for number, each in enumerate(maps):
+        flat = each.ravel()
+        if number:
+            new[1:] |= flat[1:] != flat[:-1]
+        else:
+            np.not_equal(flat[1:], flat[:-1], out=new[1:])
+    return np.flatnonzero(new)
+
+
+def places_of(ids: np.ndarray, segments: Sequence[Segment]) -> np.ndarray:
+    """Return the place [N] of each id >= 0 in a list of S segments: S for void, S + 1 where it is not listed."""
+    listed = np.array([VOID, *(each.id for each in segments)], dtype=ids.dtype)
+    order = np.argsort(listed, kind="stable")
+    listed, places = listed[order], np.array([len(segments), *range(len(segments))])[order]
+    at = np.searchsorted(listed, ids, side="right") - 1
+    return np.where(listed[at] == ids, places[at], len(segments) + 1)
+
+
+def semantic_labels(panoptic: PanopticMap) -> np.ndarray:
+    """Return the label of each pixel, uint8 [H, W]: things first, then stuff; 255 where nothing is known.
+
+    That is void, what is not listed, and segments of a class that is not in the table. Crowd has its class: many chairs
+    are no instance, but they are all chair. Raises `ValueError` for labels that 255 does not leave room for.
+    """
+    labels = [each.label if each.label >= 0 else IGNORED for each in panoptic.segments]
+    if any(each.label >= IGNORED for each in panoptic.segments):
+        largest = max(each.label for each in panoptic.segments)
+        raise ValueError(f"label {largest} does not fit into a map of uint8 whose {IGNORED} means: not known")
+    starts = run_starts(panoptic.ids)
+    table = np.array([*labels, IGNORED, IGNORED], dtype=np.uint8)
+    of_runs = table[places_of(panoptic.ids.ravel()[starts], panoptic.segments)]
+    return np.repeat(of_runs, np.diff(starts, append=panoptic.ids.size)).reshape(panoptic.ids.shape)
+
+
 def segment_fault(present: Collection[int], segments: Collection[Segment]) -> str | None:
-    """Say how the ids that occur in a map, void aside, contradict the list of its segments; None where they agree."""
+    """Say first how the ids that occur in a map contradict the list of its segments; None where they agree."""
+    faults = segment_faults(present, segments)
+    return faults[0] if faults else None
+
+
+def segment_faults(present: Collection[int], segments: Collection[Segment]) -> list[str]:
+    """Say how the ids that occur in a map, void aside, contradict the list of its segments: a line for each way."""
     listed = [each.id for each in segments]
     known = set(listed)
+    faults = []
     if len(known) < len(listed):
         twice = next(number for number in listed if listed.count(number) > 1)
-        return f"segment {twice} is listed twice; ids must differ"
-    strange = sorted(set(present) - known - {VOID})
-    if strange:
-        return f"segment {strange[0]} is in the map but not listed{_others(strange)}"
-    absent = sorted(known - set(present))
-    return f"segment {absent[0]} is listed but has no pixel in the map{_others(absent)}" if absent else None
+        faults.append(f"segment {twice} is listed twice; ids must differ")
+    if strange := sorted(set(present) - known - {VOID}):
+        faults.append(f"segment {strange[0]} is in the map but not listed{_others(strange)}")
+    if absent := sorted(known - set(present)):
+        faults.append(f"segment {absent[0]} is listed but has no pixel in the map{_others(absent)}")
+    return faults
 
 
 def _others(ids: list[int]) -> str:
@@ -63,19 +116,21 @@ def read_ids(file: Path) -> np.ndarray:
     except FileNotFoundError:
         raise FinesegError(f"{file}: no such file") from None
     except (OSError, ValueError) as error:
-        raise FinesegError(f"{file}: cannot be read ({error})") from None
+        raise FinesegError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def decode_ids(content: bytes, source: str) -> np.ndarray:
     """Return the ids int32 [H, W] in a PNG's bytes; `source` names it in messages. An alpha channel says nothing."""
     from PIL import Image
 
+    width, height = (int.from_bytes(content[start : start + 4]) for start in _SIDES_IN_PNG)
+    if content.startswith(_PNG) and width * height > LARGEST_MAP:  # before memory is taken for it
+        raise FinesegError(f"{source}: is said to have {width} x {height} pixels; at most {LARGEST_MAP} are read")
     try:
         with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
             mode, colours = picture.mode, np.asarray(picture.convert("RGBA"))
-    except Exception as error:  # damaged files fail in Pillow in many ways
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise FinesegError(f"{source}: is no readable PNG ({reason})") from None
+    except Exception as error:
+        raise FinesegError(f"{source}: is no readable PNG ({picture_fault(error)})") from None
     if mode not in ("RGB", "RGBA"):
         raise FinesegError(f"{source}: its colours are '{mode}'; must be RGB, whose three bytes are a segment's id")
     packed = np.ascontiguousarray(colours).view("<u4")[:, :, 0]

@@ -1,11 +1,11 @@
 """Reading COCO panoptic files: which maps belong to which images, what their segments are, and whole splits."""
 
 import os
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,8 +14,13 @@ from fineseg.data.coco import new_id, read_images
 from fineseg.data.json_entries import Entry, document_of, entries_of, entry_at, kind_of, load_json, shown, shown_ids
 from fineseg.data.panoptic import LARGEST_ID, load_map
 from fineseg.data.split import RLE, Category, ImageInfo, PanopticFile, Segment, Split, TrueObject
+from fineseg.errors import FinesegError
 
 UNKNOWN_CLASS = -1
+SHOWN_FAULTS = 20
+"""Maps whose faults are told."""
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def _read_map(
     entry: Entry, folder: Path, labels: Mapping[int, int], unknown: int | None, *, truth: bool
 ) -> PanopticFile:
     name, rows = entry.text("file_name"), entry.get("segments_info")
-    if not name.strip() or "\0" in name:
+    if not name.strip():
         raise entry.fault(f"file_name is {name!r}, which can be no file")
     if not isinstance(rows, list):
         raise entry.fault(f"segments_info must be a list, not {kind_of(rows)}")
@@ -128,7 +133,8 @@ def read_panoptic(
     """Read a COCO panoptic file: things as instances, their masks from the PNGs in `maps`; and the maps by path.
 
     `labelled` as in `read_coco`. `classes` is the file whose categories count where those of `annotations` do not say
-    which are things. Raises `FinesegError`, also for a PNG whose size or segments are others than the file says.
+    which are things. Raises `FinesegError`, also for PNGs whose size or segments are others than the file says: with a
+    line for each of them.
     """
     top = document_of(load_json(annotations), str(annotations), "images, annotations and categories")
     table = read_classes(_with_kinds(top, classes))
@@ -165,21 +171,31 @@ def _read_things(
 ) -> dict[int, tuple[TrueObject, ...]]:
     """Return the objects of each image, numbered through all of them: a segment's id is its image's own affair."""
 
-    def read(image: ImageInfo) -> list[TrueObject]:
-        return things_of(maps[image.id], image, things)
+    def read(image: ImageInfo) -> list[TrueObject] | FinesegError:
+        try:
+            return things_of(maps[image.id], image, things)
+        except FinesegError as fault:
+            return fault
 
     found: dict[int, tuple[TrueObject, ...]] = {}
+    faults: list[str] = []
     count = 0
     for image, objects in zip(images, _in_threads(read, images), strict=True):
+        if isinstance(objects, FinesegError):
+            faults.append(str(objects))
+            continue
         found[image.id] = tuple(replace(each, id=count + place) for place, each in enumerate(objects, 1))
         count += len(objects)
+    if faults:
+        more = [f"and {len(faults) - SHOWN_FAULTS} more maps"] if len(faults) > SHOWN_FAULTS else []
+        raise FinesegError("\n".join([*faults[:SHOWN_FAULTS], *more]))
     return found
 
 
-def _in_threads(read: Any, images: Sequence[ImageInfo]) -> Iterable[list[TrueObject]]:
+def _in_threads(read: Callable[[ImageInfo], Found], images: Sequence[ImageInfo]) -> Iterable[Found]:
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:  # decoding PNGs releases the interpreter's lock
-        for start in range(0, len(images), 16 * workers):  # some at a time: a fault or an interrupt ends it soon
+        for start in range(0, len(images), 16 * workers):  # some at a time: an interrupt ends it soon
             yield from pool.map(read, images[start : start + 16 * workers])
 
 

@@ -27,12 +27,17 @@ class Category:
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """One image: its id in the data set, its file, and its size in pixels."""
+    """One image: its id in the data set, its file, and its size in pixels.
+
+    Images of one `group` belong together (one scene, room or patient) and are never divided between images to train on
+    and images to score on; one without a group stands alone.
+    """
 
     id: int
     file: Path
     width: int
     height: int
+    group: str = ""
 
 
 @dataclass(frozen=True)

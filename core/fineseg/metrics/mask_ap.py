@@ -7,7 +7,7 @@ bound to a limit of 100 detections.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,8 @@ import numpy as np
 from fineseg.data import masks
 from fineseg.data.split import ImageInfo, Split
 from fineseg.errors import FinesegError
+from fineseg.metrics.figures import area_keys
+from fineseg.parts import AreaScore, ModelScore
 from fineseg.predictions import Instances, make_instances
 
 Kind = Literal["segm", "bbox", "boundary"]
@@ -31,23 +33,30 @@ COCO_MAX_DETECTIONS = (1, 10, 100)
 
 @dataclass(frozen=True)
 class ClassAP:
-    """Average precision of one class in percent, nan without truth; `objects` counts its true ones without crowds."""
+    """Average precision of one class in percent, nan without truth; `objects` counts its true ones without crowds.
+
+    `areas` has AP and true objects of each area range, by its name.
+    """
 
     ap: float
     ap50: float
     ap75: float
     objects: int
+    areas: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, float | None]:
+    def plain(self) -> dict[str, Any]:
         """Return the row as JSON-ready data."""
         figures = {"AP": self.ap, "AP50": self.ap50, "AP75": self.ap75}
-        return {**{name: _none_for_nan(value) for name, value in figures.items()}, "objects": self.objects}
+        areas = {name: {"AP": _none_for_nan(ap), "objects": count} for name, (ap, count) in self.areas.items()}
+        row = {name: _none_for_nan(value) for name, value in figures.items()}
+        return {**row, "objects": self.objects, "areas": areas}
 
     @classmethod
     def from_plain(cls, stored: Mapping[str, Any]) -> "ClassAP":
         """Return the row that `plain` was called on."""
         ap, ap50, ap75 = (_nan_for_none(stored[name]) for name in ("AP", "AP50", "AP75"))
-        return cls(ap, ap50, ap75, stored["objects"])
+        areas = {name: (_nan_for_none(row["AP"]), row["objects"]) for name, row in stored["areas"].items()}
+        return cls(ap, ap50, ap75, stored["objects"], areas)
 
 
 @dataclass(frozen=True)
@@ -132,22 +141,30 @@ def mask_ap(
     }
     for position, key in enumerate(area_keys(tuple(area_ranges)), start=1):
         summary[key] = _mean(precision[..., position])
-    return APResult(summary, _class_rows(truth, precision[..., 0]))
+    return APResult(summary, _class_rows(truth, precision, area_ranges))
 
 
-def _class_rows(truth: Split, precision: np.ndarray) -> tuple[ClassAP, ...]:
-    """Return the row of each class from the precision [T, R, K] over all areas."""
-    counts = Counter(each.label for image in truth.images for each in truth.objects_of(image.id) if not each.crowd)
-    return tuple(
-        ClassAP(_mean(precision[:, :, k]), _mean(precision[0, :, k]), _mean(precision[5, :, k]), counts[k])
-        for k in range(len(truth.categories))
-    )
+def model_score(model: str, result: APResult, area_ranges: AreaRanges) -> ModelScore:
+    """Return what ensemblers are told of a model that was measured with these area ranges."""
+    areas = []
+    for name, (low, high) in area_ranges.items():
+        cells = [row.areas[name] for row in result.classes]
+        areas.append(AreaScore(low, high, tuple(ap for ap, _ in cells), tuple(count for _, count in cells)))
+    return ModelScore(model, result.summary["AP"], result.per_class, result.support, tuple(areas))
 
 
-def area_keys(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the summary's keys of area ranges: "small" -> "APs", or "AP_small" where another starts with "s" too."""
-    initials = Counter(name[:1] for name in names)
-    return tuple(f"AP{name[:1]}" if initials[name[:1]] == 1 else f"AP_{name}" for name in names)
+def _class_rows(truth: Split, precision: np.ndarray, area_ranges: AreaRanges) -> tuple[ClassAP, ...]:
+    """Return the row of each class from the precision [T, R, K, A]."""
+    objects = [each for image in truth.images for each in truth.objects_of(image.id) if not each.crowd]
+    counts = [Counter(each.label for each in objects)]
+    for low, high in area_ranges.values():
+        counts.append(Counter(each.label for each in objects if low <= each.area <= high))
+    rows = []
+    for k in range(len(truth.categories)):
+        ap, ap50, ap75 = (_mean(precision[part, :, k, 0]) for part in (slice(None), 0, 5))
+        areas = {name: (_mean(precision[:, :, k, a]), counts[a][k]) for a, name in enumerate(area_ranges, start=1)}
+        rows.append(ClassAP(ap, ap50, ap75, counts[0][k], areas))
+    return tuple(rows)
 
 
 def truth_as_prediction(split: Split) -> dict[int, Instances]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fineseg.data.panoptic import VOID, PanopticMap, segment_fault
+from fineseg.data.panoptic import PanopticMap, places_of, present_ids, run_starts, segment_fault
 from fineseg.data.split import Segment
 from fineseg.errors import FinesegError
 
@@ -125,45 +125,32 @@ def count_image(truth: PanopticMap, found: PanopticMap, classes: int) -> Panopti
             f"image {truth.image_id}: the predicted map has {width} x {height} pixels, the true one {true_width} x "
             f"{true_height}"
         )
-    true_ids, found_ids, pixels = overlaps(truth.ids, found.ids)
-    _refuse(found, found_ids, classes)
-    shared = _table(true_ids, found_ids, pixels, truth.segments, found.segments)
-    return _match(shared, truth.segments, found.segments, classes)
+    shared = shared_pixels(truth, found)
+    _refuse(found, shared, classes)
+    return _match(shared[:, :-1], truth.segments, found.segments, classes)
 
 
-def overlaps(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the pairs of ids that occur in two maps int32 [H, W] of ids >= 0, and the pixels of each: int64 [M] each.
+def shared_pixels(truth: PanopticMap, found: PanopticMap) -> np.ndarray:
+    """Return the pixels int64 [G + 2, P + 2] that segments share; void comes after them, then what is not listed.
 
-    Runs of equal pairs are counted, not pixels: maps are flat.
+    Runs of equal pairs along the rows are counted, not pixels.
     """
-    pairs = (first.astype(np.int64).ravel() << 32) | second.ravel()
-    starts = np.flatnonzero(np.concatenate([[True], pairs[1:] != pairs[:-1]]))
-    lengths = np.diff(starts, append=pairs.size)
-    distinct, place = np.unique(pairs[starts], return_inverse=True)
-    pixels = np.bincount(place, weights=lengths).astype(np.int64)
-    return distinct >> 32, distinct & 0xFFFFFFFF, pixels
+    starts = run_starts(truth.ids, found.ids)
+    lengths = np.diff(starts, append=truth.ids.size)
+    rows, columns = (places_of(each.ids.ravel()[starts], each.segments) for each in (truth, found))
+    shape = (len(truth.segments) + 2, len(found.segments) + 2)
+    pixels = np.bincount(rows * shape[1] + columns, weights=lengths, minlength=shape[0] * shape[1])
+    return pixels.astype(np.int64).reshape(shape)
 
 
-def _refuse(found: PanopticMap, present: np.ndarray, classes: int) -> None:
-    fault = segment_fault(set(present.tolist()), found.segments)
-    if fault:
-        raise FinesegError(f"image {found.image_id}: {fault}")
+def _refuse(found: PanopticMap, shared: np.ndarray, classes: int) -> None:
+    area = shared.sum(axis=0)
+    if area[-1] or not area[:-2].all():
+        raise FinesegError(f"image {found.image_id}: {segment_fault(present_ids(found.ids), found.segments)}")
     for each in found.segments:
         if not 0 <= each.label < classes:
             text = f"segment {each.id} has label {each.label}; labels run from 0 to {classes - 1}"
             raise FinesegError(f"image {found.image_id}: {text}")
-
-
-def _table(
-    true_ids: np.ndarray, found_ids: np.ndarray, pixels: np.ndarray, true: Sequence[Segment], found: Sequence[Segment]
-) -> np.ndarray:
-    """Return the pixels int64 [G + 2, P + 1] that segments share; void comes after them, then what is not listed."""
-    row_of = {VOID: len(true), **{each.id: row for row, each in enumerate(true)}}
-    column_of = {VOID: len(found), **{each.id: column for column, each in enumerate(found)}}
-    table = np.zeros((len(true) + 2, len(found) + 1), dtype=np.int64)
-    rows = [row_of.get(number, len(true) + 1) for number in true_ids.tolist()]
-    np.add.at(table, (rows, [column_of[number] for number in found_ids.tolist()]), pixels)
-    return table
 
 
 def _match(shared: np.ndarray, true: Sequence[Segment], found: Sequence[Segment], classes: int) -> PanopticCounts:

@@ -18,7 +18,8 @@ from fineseg.data.split import Split
 from fineseg.errors import FinesegError
 from fineseg.mm.dataset import TrainingImages
 from fineseg.mm.model import build_model
-from fineseg.mm.quiet import quiet
+from fineseg.mm.quiet import log_level, quiet
+from fineseg.mm.semantic import refuse_unlabelled
 from fineseg.mm.sync_norm import sync_on_cpu
 from fineseg.mm.training_hook import TrainingEvents, TrainingHook
 from fineseg.profile.schema import MetricTable, ModelTable, PredictTable, TrainTable
@@ -45,12 +46,15 @@ def train_model(job: TrainingJob, catalog: Catalog, events: TrainingEvents) -> N
 
     Raises `FinesegError` when the split holds nothing to train on, or a loss stops being finite.
     """
-    images = TrainingImages(job.train_split, job.train)
-    if not len(images):
-        raise FinesegError(f"split '{job.train_split.name}' holds no image with an object to train on")
     _refuse_precision(job.train)
     torch.manual_seed(job.train.seed)
-    built = build_model(job.model, catalog, len(job.train_split.categories), weights_cache=job.weights_cache, init=True)
+    things, stuff = len(job.train_split.categories), len(job.train_split.stuff)
+    built = build_model(job.model, catalog, things, weights_cache=job.weights_cache, init=True, num_stuff=stuff)
+    if built.needs_semantic:
+        refuse_unlabelled(job.train_split)
+    images = TrainingImages(job.train_split, job.train, semantic=built.needs_semantic)
+    if not len(images):
+        raise FinesegError(f"split '{job.train_split.name}' holds no image with an object to train on")
     steps = _steps_per_epoch(len(images), job)
     hook = TrainingHook(job=job, built=built, events=events, total_steps=steps * job.train.epochs)
     with tempfile.TemporaryDirectory() as scratch, quiet():
@@ -102,7 +106,7 @@ def _runner(
         "custom_hooks": [hook, *([{"type": SyncBuffersHook}] if distributed else [])],
         "launcher": "pytorch" if distributed else "none",
         "env_cfg": {"mp_cfg": {"mp_start_method": "spawn", "opencv_num_threads": 1}},
-        "log_level": "ERROR",
+        "log_level": log_level(),
         "experiment_name": f"fineseg-{job.folder.name}",
         "randomness": {"seed": job.train.seed},
     }

@@ -4,8 +4,8 @@ Every tensor file goes through here, pretrained, resumed or predicted with: `wei
 """
 
 import hashlib
-import pickle
-import zipfile
+import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +16,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from fineseg.errors import FinesegError
+from fineseg.errors import FinesegError, one_line
 from fineseg.parts import Weights
 from fineseg.store import write_beside
 
 NESTED = ("state_dict", "model", "model_state_dict", "ema_state_dict", "state_dict_ema", "model_ema")
 """Where checkpoints of other projects keep the tensors; of averaged ones only where there are no others."""
+LONGEST_REASON = 160
+"""Characters of what a library says of a file."""
 
 
 class Inert:
@@ -63,21 +65,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     `STAND_INS` names, which comes back empty.
     """
     try:
-        with _stand_ins():
+        with _stand_ins(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a strange file may do; it is refused then
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FinesegError(f"{path}: no such weights file") from None
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-        ValueError,
-        KeyError,
-        TypeError,
-    ) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise FinesegError(f"{path}: refused: not a file of plain tensors ({reason[:160]})") from None
+    except Exception as error:  # a damaged file fails in torch in a dozen ways
+        raise FinesegError(f"{path}: refused: not a file of plain tensors ({_reason(error)})") from None
     if not isinstance(loaded, dict):
         raise FinesegError(f"{path}: refused: holds a {type(loaded).__name__}, not a table of tensors")
     return loaded
@@ -107,7 +101,7 @@ def tensors_of(loaded: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     for name in NESTED:
         if isinstance(loaded.get(name), dict):
             loaded = loaded[name]
-    return {key: value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
+    return {key: value for key, value in loaded.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
 
 
 def _read_npz(path: Path) -> dict[str, torch.Tensor]:
@@ -116,8 +110,18 @@ def _read_npz(path: Path) -> dict[str, torch.Tensor]:
             return {name: torch.from_numpy(np.array(archive[name])) for name in archive.files}
     except FileNotFoundError:
         raise FinesegError(f"{path}: no such weights file") from None
-    except (ValueError, zipfile.BadZipFile, EOFError, TypeError) as error:
-        raise FinesegError(f"{path}: refused: not an archive of plain arrays ({error})") from None
+    except Exception as error:  # a damaged file fails in numpy and zipfile in a dozen ways
+        raise FinesegError(f"{path}: refused: not an archive of plain arrays ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    """Say why a file was refused, without what torch has to say on how to load it all the same."""
+    text = " ".join(str(error).split())
+    named = re.search(r"Unsupported global: GLOBAL (\S+)", text)
+    if named:
+        return one_line(f"it names {named[1]}, which is no tensor and might run code")[:LONGEST_REASON]
+    text = text.rpartition("WeightsUnpickler error: ")[2].partition(" Check the documentation")[0]
+    return one_line(text.split(". ")[0])[:LONGEST_REASON] or type(error).__name__
 
 
 def local_file(source: str, cache: Path) -> Path:

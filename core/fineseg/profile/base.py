@@ -1,9 +1,29 @@
-"""The base of every table of a profile."""
+"""The base of every table of a profile, and how a part is chosen."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from fineseg.parts import Options
 
 
-class Table(BaseModel):
-    """Base of every table: frozen, and an unknown key is an error."""
+class Table(Options):
+    """Base of every table: what holds for the options of parts holds for it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class PartChoice(BaseModel):
+    """A part by name, and what is set of its options (checked against the part's own options model)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options as written, without the name."""
+        return dict(self.model_extra or {})

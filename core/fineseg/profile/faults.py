@@ -77,7 +77,11 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 def written(value: Any) -> str:
     """Return a value about as the file has it, cut where it is long."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    return shortened(json.dumps(value, default=str, ensure_ascii=False))
+
+
+def shortened(text: str) -> str:
+    """Return a text, cut where it is long."""
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 

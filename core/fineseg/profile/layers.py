@@ -10,8 +10,11 @@ Raw = Mapping[str, Any]
 NAME = re.compile(r'(?:^|\.)("[^"]*"|[^.]*)')
 """A name in a dotted key."""
 
-PART_KEYS = frozenset({"backbone", "neck", "head", "dataset", "merge_views", "ensembler", "format"})
+PART_KEYS = frozenset({"backbone", "neck", "head", "dataset", "merge_views", "merge", "ensembler", "format"})
 """Keys whose value chooses a part: a bare name there stands for a table with that `name` alone."""
+
+WAYS = frozenset({"random", "folds"})
+"""How `validation` holds images out: a layer that says another way takes the one below away."""
 
 WHOLE = frozenset({"space", "set"})
 """Tables that a layer replaces whole: they say all that varies, or all that a row changes, and no more."""
@@ -45,7 +48,8 @@ def merge(below: Raw, above: Raw) -> dict[str, Any]:
 
 def _replaced(key: str, old: Raw, new: Raw) -> bool:
     other_choice = key != "competition" and "name" in old and "name" in new and old["name"] != new["name"]
-    return key in WHOLE or other_choice
+    other_way = key == "validation" and bool((WAYS & new.keys()) - old.keys())
+    return key in WHOLE or other_choice or other_way
 
 
 def merge_layers(layers: list[Layer]) -> dict[str, Any]:

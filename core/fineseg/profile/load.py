@@ -4,19 +4,22 @@ Precedence, lowest first: extended file, file, `[demo]`, `[variants.V]`, `--with
 """
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fineseg.catalog import Catalog
-from fineseg.errors import FinesegError
+from fineseg.errors import FinesegError, one_line
 from fineseg.profile.check import check_tables, complete
-from fineseg.profile.faults import suggest, written
+from fineseg.profile.faults import shortened, suggest, written
 from fineseg.profile.layers import MISSING, Layer, at, leaves, merge_layers, names_in, setters
 from fineseg.profile.schema import Profile
 from fineseg.profile.space import as_tables
 from fineseg.profile.sweep import check_sweep
+
+DEEPEST = 32
+"""Tables and arrays in one another: no profile has a third of them."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def _variant(overlays: Mapping[str, list[Layer]], name: str, file: Path) -> list
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_bytes().decode("utf-8")
+        text = file.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise FinesegError(f"{file}: no such file; give the path of a profile (TOML)") from None
     except OSError as error:
@@ -145,21 +148,54 @@ def _read(file: Path) -> dict[str, Any]:
     except ValueError as error:  # not UTF-8, or no path at all
         raise FinesegError(f"{file}: cannot be read: {error}; a profile is a TOML file in UTF-8") from None
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return _parse(text)
+    except ValueError as error:
         raise FinesegError(f"{file}: not valid TOML: {error}") from None
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """Parse TOML; raises `ValueError` also for what Python reads and nothing after it could: depths, huge numbers."""
+    try:
+        tables = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # a number of thousands of digits
+        raise ValueError("a whole number beyond 64 bits") from None
+    level: list[Any] = [tables]
+    for _ in range(DEEPEST):
+        if any(type(value) is int and not -(2**63) <= value < 2**63 for value in level):
+            raise ValueError("a whole number beyond 64 bits")
+        level = [inner for value in level for inner in _inner(value)]
+    if level:
+        raise ValueError(f"nested too deeply, more than {DEEPEST} tables or arrays in one another")
+    return tables
+
+
+def _inner(value: Any) -> Collection[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def toml_or_word(text: str) -> Any:
+    """Return a value that stands as in TOML, or else is a bare word; raises `ValueError` for a huge or deep one."""
+    try:
+        return _parse(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
 
 
 def _parse_setting(setting: str) -> dict[str, Any]:
     """Turn `a.b=value` into nested tables; the value is TOML, and a bare word is a string."""
     key, equals, text = setting.partition("=")
     names = names_in(key.strip())
-    if not equals or not all(names):
-        raise FinesegError(f"--set {setting}: must be KEY=VALUE with a dotted key, such as train.lr=0.01")
+    given = shortened(one_line(setting))
+    if not equals or not all(names) or len(names) > DEEPEST:
+        raise FinesegError(f"--set {given}: must be KEY=VALUE with a dotted key, such as train.lr=0.01")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
+        value = toml_or_word(text)
+    except ValueError as error:
+        raise FinesegError(f"--set {given}: {error}") from None
     for name in reversed(names):
         value = {name: value}
     return dict(value)
@@ -170,7 +206,10 @@ def _anchored(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
     tables = dict(tables)
     data = tables.get("data")
     if isinstance(data, Mapping) and isinstance(data.get("root"), str) and data["root"]:
-        tables["data"] = {**data, "root": _absolute(data["root"], folder)}
+        tables["data"] = data = {**data, "root": _absolute(data["root"], folder)}
+    folds = at(tables, "data.validation.folds")
+    if isinstance(data, Mapping) and isinstance(folds, str):
+        tables["data"] = {**data, "validation": {**data["validation"], "folds": _absolute(folds, folder)}}
     models = tables.get("models")
     if isinstance(models, Mapping):
         tables["models"] = {name: _anchored_model(model, folder) for name, model in models.items()}

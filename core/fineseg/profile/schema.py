@@ -7,10 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from fineseg.profile.base import PartChoice as PartChoice
 from fineseg.profile.base import Table
 from fineseg.profile.budget import budget_of
+from fineseg.profile.combine_schema import CombineTable
+from fineseg.profile.combine_schema import SpaceTable as SpaceTable
 from fineseg.profile.layers import merge
 from fineseg.profile.row_schema import AblationTable
 
@@ -19,23 +22,8 @@ SHARED_PROPOSALS = "shared-proposals"
 NOT_IN_KEYS = frozenset({"workers", "cpus", "keep", "checkpoint_every", "final"})
 """Settings of `[train]` that change how a training runs, not what comes out of it: no content key holds them."""
 
-
-class PartChoice(BaseModel):
-    """A part by name, and what is set of its options (checked against the part's own options model)."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options as written, without the name."""
-        return dict(self.model_extra or {})
+OF_THE_RUN = frozenset({"shard", "cpus"})
+"""Settings of `[predict]` that all models of a run share, as all are predicted by the same processes."""
 
 
 def folder_name(name: str) -> str:
@@ -56,11 +44,40 @@ class CompetitionTable(Table):
     )
 
 
-class RandomValidation(Table):
-    """`validation = { random = 3000, seed = 0 }`: hold out images of the training split at random."""
+def _number_or_file(folds: Any) -> Any:
+    if not isinstance(folds, str | None) and (type(folds) is not int or folds < 2):
+        raise ValueError(f"must be a whole number, 2 or more, or the path of a file, not {folds}")
+    return folds
 
-    random: Annotated[int, Field(gt=0, description="images to hold out")]
-    seed: int = 0
+
+class HeldOutTable(Table):
+    """`validation = { random = 3000 }` or `{ folds = 5 }`: hold out images of the training split.
+
+    At random, some once; with folds, all in turn: each model is trained on all folds but one, once for each fold.
+    """
+
+    random: Annotated[int, Field(gt=0)] | None = Field(
+        default=None,
+        description="images to hold out; where images belong to groups, as many whole groups, drawn in order, as reach "
+        "this number",
+    )
+    folds: Annotated[int | str | None, BeforeValidator(_number_or_file)] = Field(
+        default=None, description="folds that the split is cut into, or a file that says which image is in which"
+    )
+    seed: Annotated[int, Field(ge=0)] = 0
+    merge: PartChoice | None = Field(
+        default=None,
+        description="ensembler that makes one answer of the K that the trainings of a model give for the test split; "
+        'with folds, `data.test` and `train.final = "scored"`',
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "HeldOutTable":
+        if (self.random is None) == (self.folds is None):
+            raise ValueError("must say one of random = IMAGES and folds = K")
+        if self.folds is None and self.merge is not None:
+            raise ValueError("merge makes the answers of folds one; with random there is one answer")
+        return self
 
 
 class DataTable(Table):
@@ -69,8 +86,8 @@ class DataTable(Table):
     dataset: PartChoice = Field(description="dataset part and its options")
     root: str = Field(default="", description="folder of the data, relative to the profile; unused by generated data")
     train: str = Field(default="train", description="split to train on")
-    validation: str | RandomValidation = Field(
-        default="val", description="labelled split to score on, or images held out of `train`"
+    validation: str | HeldOutTable = Field(
+        default="val", description="labelled split to score on, or how images are held out of `train`"
     )
     test: str | None = Field(
         default=None, description="split that the submission is made for; the validation split if absent"
@@ -82,11 +99,16 @@ class DataTable(Table):
             raise ValueError(f"validation must not be '{self.train}', which is trained on; try {{ random = IMAGES }}")
         return self
 
+    @property
+    def in_folds(self) -> bool:
+        """Whether the training split is cut into folds, which are all trained on and all scored."""
+        return isinstance(self.validation, HeldOutTable) and self.validation.folds is not None
+
 
 class MetricTable(Table):
     """`[metric]`: mask AP as the competition counts it."""
 
-    area_ranges: Mapping[str, tuple[float, float]] = Field(
+    area_ranges: Mapping[str, tuple[float, Annotated[float, Field(allow_inf_nan=True)]]] = Field(
         default={"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)},
         description="name -> [from, to] of the true mask's area [pixels]; reported as AP + first letter",
     )
@@ -145,7 +167,7 @@ class TrainTable(Table):
         default=(800, 800), description="range of the shorter side, drawn uniformly [pixels]"
     )
     flip: Annotated[float, Field(ge=0, le=1, description="probability of a horizontal flip")] = 0.5
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     workers: Annotated[int, Field(gt=0, description="processes that share a batch")] = 1
     cpus: Annotated[int, Field(gt=0)] | None = Field(
         default=None, description="cores a worker; an even share if absent"
@@ -197,6 +219,9 @@ class ModelTable(Table):
         "the file does not hold in the same shape stays at its start",
     )
     train: Mapping[str, Any] = Field(default={}, description="what differs from [train]")
+    predict: Mapping[str, Any] = Field(
+        default={}, description="what differs from [predict]; `shard` and `cpus` are the same for all models"
+    )
 
 
 class PredictTable(Table):
@@ -220,41 +245,10 @@ class PredictTable(Table):
     )
 
 
-class CombineTable(Table):
-    """`[combine]`: several models into one."""
-
-    ensembler: PartChoice
-
-
 class SubmissionTable(Table):
     """`[submission]`: the file that is handed in."""
 
     format: PartChoice
-
-
-class SpaceTable(Table):
-    """One key of `[sweep.space]`: from what a trial's value is taken."""
-
-    choice: tuple[Any, ...] | None = Field(default=None, description="one of these", min_length=1)
-    uniform: tuple[float, float] | None = Field(default=None, description="[from, to], evenly")
-    log_uniform: tuple[float, float] | None = Field(default=None, description="[from, to], evenly in the logarithm")
-    integer: tuple[int, int] | None = Field(default=None, description="[from, to], whole numbers, both ends included")
-
-    @model_validator(mode="after")
-    def _one_sound_range(self) -> "SpaceTable":
-        given = {name: value for name, value in self if value is not None}
-        if len(given) != 1:
-            kinds = ", ".join(type(self).model_fields)
-            raise ValueError(f"must say one of {kinds}, not {' and '.join(given) or 'none'}")
-        name, value = next(iter(given.items()))
-        if name == "choice":
-            if any(value[i] in value[:i] for i in range(len(value))):
-                raise ValueError("choice lists a value twice; list each once")
-        elif not value[0] < value[1]:
-            raise ValueError(f"{name} must be [from, to] with from < to")
-        elif name == "log_uniform" and value[0] <= 0:
-            raise ValueError(f"log_uniform must start above 0, not at {value[0]:g}")
-        return self
 
 
 def _budget(text: str) -> str:
@@ -341,6 +335,10 @@ class Profile(Table):
         """The models that this run trains, in order."""
         names = self.competition.models or tuple(self.models)
         return {name: self.models[name] for name in names}
+
+    def predict_of(self, model: str) -> PredictTable:
+        """Return `[predict]` with what `[models.X] predict` changes."""
+        return PredictTable.model_validate(merge(self.predict.model_dump(), self.models[model].predict))
 
     def train_of(self, model: str, *, whole: bool = False) -> TrainTable:
         """Return `[train]` with what `[models.X.train]` changes; `whole`: for a training on all labelled images.

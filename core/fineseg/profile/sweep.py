@@ -6,6 +6,7 @@ from typing import Any
 
 from fineseg.catalog import Catalog
 from fineseg.errors import ProfileError
+from fineseg.metrics.figures import figure_names
 from fineseg.profile.check import check_tables, complete
 from fineseg.profile.faults import suggest
 from fineseg.profile.layers import MISSING, at, merge
@@ -57,7 +58,7 @@ def _name_faults(profile: Profile, sweep: SweepTable) -> list[str]:
     faults = []
     if sweep.model is not None and sweep.model not in profile.models:
         faults.append(f"sweep.model: no table [models.{sweep.model}]; {suggest(sweep.model, profile.models)}")
-    figures = ["AP", "AP50", "AP75", *(f"AP{name[0]}" for name in profile.metric.area_ranges)]
+    figures = figure_names(list(profile.metric.area_ranges))
     if sweep.metric not in figures:
         faults.append(f'sweep.metric: no figure "{sweep.metric}"; {suggest(sweep.metric, figures)}')
     return faults
@@ -90,8 +91,8 @@ def _key_faults(tables: Mapping[str, Any], profile: Profile, catalog: Catalog, k
 def _read_by_training(tables: Mapping[str, Any], model: str) -> dict[str, Any]:
     """Return what of complete tables the training of one model goes by."""
     train = {key: value for key, value in tables["models"][model]["train"].items() if key not in NOT_IN_KEYS}
-    predict = {key: value for key, value in tables["predict"].items() if key not in NOT_IN_VALIDATION}
-    return {"model": {**tables["models"][model], "train": train}, "predict": predict}
+    predict = {key: value for key, value in tables["models"][model]["predict"].items() if key not in NOT_IN_VALIDATION}
+    return {**tables["models"][model], "train": train, "predict": predict}
 
 
 def _without(text: str, *starts: str) -> str:

@@ -7,19 +7,18 @@ from typing import Any
 
 from fineseg.catalog import Catalog
 from fineseg.errors import FinesegError, ProfileError
+from fineseg.metrics.figures import figure_names
 from fineseg.profile.check import check_tables, complete
 from fineseg.profile.faults import suggest
 from fineseg.profile.layers import MISSING, at, merge
 from fineseg.profile.row_schema import AblationTable, RowTable
-from fineseg.profile.schema import NOT_IN_KEYS, Profile, folder_name
+from fineseg.profile.schema import NOT_IN_KEYS, OF_THE_RUN, Profile, folder_name
 from fineseg.profile.space import as_tables, in_words
 
 COMBINED = "combined"
 """What a row scores that scores no single model."""
 ROOTS = ("train.", "models.", "predict.", "combine.", "competition.models")
 """What a row may change: the data and the score stay, or rows could not be compared."""
-NOT_IN_SCORES = frozenset({"cpus", "shard"})
-"""Keys of `[predict]` that change how a prediction runs, not what comes out of it."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ class _Rows:
             self.rows.append(Row(name, row, on, below.row, scores, state.profile, state.tables))
             return faults
         faults += [f"scores: {fault}" for fault in _score_faults(state.profile, scores)]
-        if not faults and below.profile is not None:
+        if not faults and below.profile is not None and not _score_faults(below.profile, below.scores):
             faults += self._idle_faults(row, below, state)
             self.rows.append(Row(name, row, on, below.row, scores, state.profile, state.tables))
         return faults
@@ -175,7 +174,9 @@ class _Rows:
         for key in row.set:
             others = {other: value for other, value in row.set.items() if other != key}
             without = self._state(with_settings(below.tables, others), state.scores, state.row)
-            if without.profile is not None and self._read_by_score(without) == found:
+            if without.profile is None or _score_faults(without.profile, without.scores):
+                continue
+            if self._read_by_score(without) == found:
                 faults.append(f'set."{key}": {self._idle_words(key, state)}')
         return faults
 
@@ -194,11 +195,9 @@ class _Rows:
         tables = complete(state.profile, self.catalog)
         models = state.profile.chosen if state.scores == COMBINED else (state.scores,)
         for model in tables["models"].values():
+            model["predict"] = {key: value for key, value in model["predict"].items() if key not in OF_THE_RUN}
             model["train"] = {key: value for key, value in model["train"].items() if key not in NOT_IN_KEYS}
-        read = {
-            "models": [tables["models"][model] for model in models],
-            "predict": {key: value for key, value in tables["predict"].items() if key not in NOT_IN_SCORES},
-        }
+        read = {"models": [tables["models"][model] for model in models]}
         return {**read, "combine": tables["combine"]} if state.scores == COMBINED else read
 
 
@@ -225,5 +224,5 @@ def _score_faults(profile: Profile, scores: str) -> list[str]:
 
 
 def _figure_faults(profile: Profile, row: RowTable) -> list[str]:
-    figures = ["AP", "AP50", "AP75", *(f"AP{name[0]}" for name in profile.metric.area_ranges)]
+    figures = figure_names(list(profile.metric.area_ranges))
     return [f'published: no figure "{name}"; {suggest(name, figures)}' for name in row.published if name not in figures]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fineseg.console import duration
+from fineseg.report.cost import cost
 from fineseg.report.page import write_report
 from fineseg.report.records import ReportData
 from fineseg.report.sections import METRIC, METRIC_TITLES, training_curves, what_ran
@@ -25,7 +26,7 @@ def write_ablation_report(path: Path, data: ReportData, record: Record) -> Path:
         name: [{key: row[key] for key in CURVES if key in row} for row in rows] for name, rows in data.curves.items()
     }
     drawn = replace(data, curves=curves)
-    return write_report(path, drawn, (lambda _: table_section(record), training_curves, what_ran))
+    return write_report(path, drawn, (lambda _: table_section(record), training_curves, cost, what_ran))
 
 
 # ---------------------------------------------------------------------- text

@@ -1,6 +1,8 @@
-"""Colours of classes and of models, the same on every picture, table and chart of a page."""
+"""Colours of classes and strokes of models, the same on every picture, table and chart of a page."""
 
 import colorsys
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 _CLASSES = (
     "#e6194b", "#2f7ed8", "#ffb000", "#2ca44f", "#9b4dca", "#14b8c4", "#f3722c", "#e83e9c",
@@ -10,6 +12,7 @@ _MODELS = (
     "#2f7ed8", "#e8710a", "#1a9f5a", "#b04fd0", "#d93a5e", "#0f9fb5",
     "#9a8a00", "#8d6e63", "#5e6ad2", "#6b9e1f", "#c2557a", "#5a7a8c",
 )  # fmt: skip
+_DASHES = ((), (7.0, 3.0), (2.5, 2.0), (9.0, 3.0, 2.0, 3.0), (4.0, 2.0), (1.0, 2.5))
 _GOLDEN_RATIO = 0.618034
 
 
@@ -25,6 +28,28 @@ def class_colour(label: int) -> str:
 def model_colour(position: int) -> str:
     """Return the colour of a run's model, by its position among the models."""
     return _MODELS[position % len(_MODELS)]
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """How a model's lines are drawn: `dashes` are lengths of strokes and gaps in points, none for an unbroken line."""
+
+    colour: str
+    dashes: tuple[float, ...] = ()
+    width: float = 1.8
+
+
+def model_stroke(position: int) -> Stroke:
+    """Return the stroke of a run's model, by its position among the models; not its colour alone tells it apart."""
+    return Stroke(model_colour(position), _DASHES[position % len(_DASHES)])
+
+
+def strokes_of(names: Sequence[str], combined: str) -> dict[str, Stroke]:
+    """Return the strokes of models in their order; what is called `combined` has the page's ink, unbroken and wide."""
+    return {
+        name: Stroke("currentColor", width=2.8) if name == combined else model_stroke(position)
+        for position, name in enumerate(names)
+    }
 
 
 def text_on(colour: str) -> str:

@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from fineseg.report.colours import Stroke
+
 POINTS = 240
 """Points that a line keeps, about one to a pixel of the chart."""
 SMOOTHING = 0.04
@@ -21,7 +23,12 @@ SIZE = (4.4, 2.7)
 """Width and height of a chart [inches]; the page scales it."""
 _INK = "#0a0b0c"  # stands for the page's text colour until the SVG is written
 
-_SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
+_SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "lines.scale_dashes": False,
+    "font.family": "sans-serif",
+    "font.size": 9,
+}
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _NUMBERED_ID = re.compile(r' id="[A-Za-z0-9.]+_\d+"')
 _STYLE_BLOCK = re.compile(r"\s*<defs>\s*<style.*?</style>\s*</defs>", re.DOTALL)
@@ -31,21 +38,21 @@ _FIXED_SIZE = re.compile(r'(<svg[^>]*?) width="[^"]*"| height="[^"]*pt"')
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart: values over steps, both [P], in a colour. A noisy line gets a running mean over it."""
+    """One line of a chart: values over steps, both [P], and its stroke. A noisy line gets a running mean over it."""
 
     steps: np.ndarray
     values: np.ndarray
-    colour: str
+    stroke: Stroke
     noisy: bool = False
 
 
-def line_of(rows: Sequence[Mapping[str, Any]], key: str, colour: str, *, noisy: bool = False) -> Line | None:
+def line_of(rows: Sequence[Mapping[str, Any]], key: str, stroke: Stroke, *, noisy: bool = False) -> Line | None:
     """Return a log's values under one key over their steps, or None where no row has a number there."""
     found = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
     if not found:
         return None
     table = np.asarray(found, dtype=np.float64)
-    return Line(table[:, 0], table[:, 1], colour, noisy)
+    return Line(table[:, 0], table[:, 1], stroke, noisy)
 
 
 def line_chart(lines: Sequence[Line], *, name: str, floor: float | None = 0.0) -> Markup:
@@ -81,12 +88,14 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
 
 def _draw(axes: Axes, line: Line) -> None:
     steps, values = thin(line.steps), thin(line.values)
+    style: dict[str, Any] = {"color": line.stroke.colour, "linewidth": line.stroke.width}
+    style["linestyle"] = (0, tuple(line.stroke.dashes)) if line.stroke.dashes else "-"
     if not line.noisy:
-        axes.plot(steps, values, color=line.colour, linewidth=1.8, marker="o" if len(steps) <= 30 else "", markersize=4)
+        axes.plot(steps, values, marker="o" if len(steps) <= 30 else "", markersize=4, **style)
         return
     some = slice(None, None, -(-len(line.values) // POINTS))
-    axes.plot(line.steps[some], line.values[some], color=line.colour, linewidth=0.7, alpha=0.3)
-    axes.plot(steps, running_mean(values, _width(values)), color=line.colour, linewidth=1.8)
+    axes.plot(line.steps[some], line.values[some], color=line.stroke.colour, linewidth=0.7, alpha=0.3)
+    axes.plot(steps, running_mean(values, _width(values)), **style)
 
 
 def _width(values: np.ndarray) -> int:

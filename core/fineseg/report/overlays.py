@@ -16,16 +16,15 @@ from fineseg.errors import FinesegError
 from fineseg.predictions import Instances
 from fineseg.report.colours import class_colour, text_on
 
-CANVAS = 960
-"""Width of a picture's canvas [units], so that labels are of one size on the page; outlines are traced on this grid."""
-PHOTO = 640
-"""Longer side of the embedded photograph at most [pixels]."""
-JPEG_QUALITY = 82
-SMOOTH = 1.0
+LEAST_CANVAS, MOST_CANVAS = 960, 1600
+"""Longer side of a picture's canvas [units], on which outlines are traced: the image's own [pixels] between these."""
+THUMB, LARGE = 480, 1200
+"""Longer side of the embedded photographs at most [pixels]: of the one in a row, of the enlarged one."""
+JPEG_QUALITY = 75
+SMOOTH = 0.75
 """Units by which a traced outline may be simplified."""
-LABEL_TEXT, CROWDED_TEXT = 38, 30
-"""Height of a label's letters [units], and in a picture of more than CROWDED things."""
-CROWDED = 8
+LABEL_TEXT = 1 / 28
+"""Height of a label's letters, as a part of the canvas's longer side."""
 LETTER_WIDTH, LABEL_HEIGHT = 0.6, 1.28
 """Of a label's plate, as a part of its letters' height: per letter (a mean of wide bold system fonts), and in all."""
 LONGEST_NAME = 18
@@ -34,9 +33,10 @@ LONGEST_NAME = 18
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph for the page: a data URI, and the canvas that masks are laid over it on."""
+    """A photograph for the page: data URIs of it small and enlarged, and the canvas that masks are laid over it on."""
 
-    uri: str
+    thumb: str
+    large: str
     height: int
     width: int
 
@@ -95,13 +95,21 @@ def load_photo(image: ImageInfo) -> Photo:
         reason = "cannot be decoded as an image" if image.file.exists() else "no such image"
         raise FinesegError(f"{image.file}: {reason}; the report shows it as an example")
     height, width = pixels.shape[:2]
-    scale = PHOTO / max(height, width)
+    longer = max(height, width)
+    scale = min(max(longer, LEAST_CANVAS), MOST_CANVAS) / longer
+    canvas = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return Photo(_jpeg(pixels, THUMB), _jpeg(pixels, LARGE), *canvas)
+
+
+def _jpeg(pixels: np.ndarray, longest: int) -> str:
+    """Return an image [h, w, 3] as the data URI of a JPEG whose longer side is at most `longest` [pixels]."""
+    height, width = pixels.shape[:2]
+    scale = longest / max(height, width)
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    uri = f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
-    return Photo(uri, max(1, round(CANVAS * height / width)), CANVAS)
+    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
 
 
 def true_things(image: ImageInfo, truth: Sequence[TrueObject], categories: Sequence[Category]) -> list[Thing]:
@@ -135,17 +143,16 @@ def shapes(things: Sequence[Thing], height: int, width: int) -> list[Shape]:
     """Lay things on a canvas [H, W]: the largest lowest, labels given room in the order of `things`."""
     placed: list[Label] = []
     drawn: list[tuple[int, Shape]] = []
-    font = LABEL_TEXT if len(things) <= CROWDED else CROWDED_TEXT
     for thing in things:
         mask = on_canvas(thing.mask, height, width)
         if not mask.any():
             continue
         colour = class_colour(thing.label)
-        label = _place(mask, thing.short_words, font, colour, placed)
+        label = _place(mask, thing.short_words, colour, placed)
         if label is not None:
             placed.append(label)
         shape = Shape(mask_path(mask), thing.words, colour, text_on(colour), thing.crowd, label)
-        drawn.append((int(mask.sum()), shape))
+        drawn.append((int(np.count_nonzero(mask)), shape))
     return [shape for _, shape in sorted(drawn, key=lambda entry: -entry[0])]
 
 
@@ -155,30 +162,41 @@ def on_canvas(mask: np.ndarray, height: int, width: int) -> np.ndarray:
         return mask
     shrinks = mask.shape[0] > height or mask.shape[1] > width
     cover = cv2.resize(
-        mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
+        mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
     )
-    scaled: np.ndarray = cover >= 0.5
+    scaled: np.ndarray = cover >= 128
     return scaled if scaled.any() else cover > 0
 
 
 def mask_path(mask: np.ndarray) -> str:
     """Trace a boolean mask [H, W] as SVG path data; filled by the even-odd rule it keeps its holes."""
-    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    left, top, part = _cut_out(mask)
+    outlines, _ = cv2.findContours(part, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top))
     paths = []
     for outline in outlines:
         corners = cv2.approxPolyDP(outline, SMOOTH, True).reshape(-1, 2)
-        paths.append(f"M{' '.join(f'{x} {y}' for x, y in corners)}z")
+        (x, y), steps = corners[0].tolist(), np.diff(corners, axis=0)
+        paths.append(f"M{x} {y}l{' '.join(f'{right} {down}' for right, down in steps.tolist()) or '0 0'}z")
     return "".join(paths)
 
 
-def _place(mask: np.ndarray, text: str, font: int, colour: str, placed: Sequence[Label]) -> Label | None:
+def _cut_out(mask: np.ndarray) -> tuple[int, int, np.ndarray]:
+    """Return the left and top edge of a mask's box, and the mask inside it as uint8."""
+    whole = mask.astype(np.uint8)
+    left, top, across, down = cv2.boundingRect(whole)
+    return left, top, whole[top : top + down, left : left + across]
+
+
+def _place(mask: np.ndarray, text: str, colour: str, placed: Sequence[Label]) -> Label | None:
     """Find room for a label: in the middle of the mask where it is wide enough, else above or below it, else inside."""
     height, width = mask.shape
+    font = round(LABEL_TEXT * max(height, width))
     wide, high = round(font * (len(text) + 1) * LETTER_WIDTH), round(font * LABEL_HEIGHT)
-    left, top, across, down = cv2.boundingRect(mask.astype(np.uint8))
-    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    left, top, part = _cut_out(mask)
+    down, across = part.shape
+    depth = cv2.distanceTransform(np.pad(part, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
     middle_y, middle_x = np.unravel_index(int(depth.argmax()), depth.shape)
-    middle = (int(middle_x) - wide // 2, int(middle_y) - high // 2)
+    middle = (left + int(middle_x) - wide // 2, top + int(middle_y) - high // 2)
     around = [
         (left, top - high),
         (left, top + down),

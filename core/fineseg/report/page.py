@@ -8,17 +8,31 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from fineseg.report.analysis import errors, object_sizes, precision_recall
 from fineseg.report.cost import cost
-from fineseg.report.examples import examples
+from fineseg.report.folds import folds
+from fineseg.report.gallery import gallery
 from fineseg.report.records import Example, ReportData, Section
+from fineseg.report.search import search
 from fineseg.report.sections import scores, training_curves, what_ran
 from fineseg.report.templates import render_page
 from fineseg.store import write_text
 
 __all__ = ["SECTIONS", "Example", "ReportData", "Section", "write_report"]
 
-SECTIONS: tuple[Section, ...] = (scores, training_curves, examples, cost, what_ran)
-"""What a report shows, in this order."""
+SECTIONS: tuple[Section, ...] = (
+    scores,
+    folds,
+    search,
+    errors,
+    precision_recall,
+    object_sizes,
+    gallery,
+    training_curves,
+    cost,
+    what_ran,
+)
+"""What a report shows, in this order: a section is added by its line here."""
 
 _HEADING = re.compile(r"\s*<h2[^>]*>(.*?)</h2>", re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")

@@ -11,12 +11,43 @@ from fineseg.predictions import Instances
 
 @dataclass(frozen=True)
 class Example:
-    """One image of the held-out split with its true objects and what was predicted, by model and combined."""
+    """One image of the held-out split with its true objects and what was predicted, by model and combined.
+
+    `group` says why it is shown. `scores` are the image's own AP [percent] by model and "combined", where it has one.
+    """
 
     image: ImageInfo
     truth: tuple[TrueObject, ...]
     models: Mapping[str, Instances]
     combined: Instances | None
+    group: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+Numbers = Sequence[float | None]
+"""Figures in which None stands for what has no truth to be measured against."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the matching of one model's predictions tells; AP and precision in percent.
+
+    `precision` by IoU ("50", "75", "mean" over .50:.95) and class has a value for each recall 0:.01:1, None for a class
+    without truth; `mean_precision` is the mean over classes. `ap50` and the `gains` and `counts` of errors by kind, and
+    `confusions` (true label, detected label, how often), are at IoU .50. `edges` [B + 1] are side lengths [pixels],
+    between which `objects` [B] lie, of which `recall50` and `recall` (mean over .50:.95) [B] percent are found.
+    """
+
+    mean_precision: Mapping[str, Numbers]
+    precision: Mapping[str, Sequence[Numbers | None]]
+    ap50: float | None
+    gains: Mapping[str, float | None]
+    counts: Mapping[str, int]
+    confusions: Sequence[tuple[int, int, int]]
+    edges: Sequence[float]
+    objects: Sequence[int]
+    recall50: Numbers
+    recall: Numbers
 
 
 @dataclass(frozen=True)
@@ -24,9 +55,10 @@ class ReportData:
     """All that sections may show.
 
     `metrics` is metrics.json: {"models": {name: {"segm": {"AP": percent or None, ...}}}, "combined": {"segm": {...}}}.
-    `per_class` has the AP [percent] of each category, nan without truth, by model name or "combined". `curves` has, by
-    model, rows of one step ("step", "lr", "loss", "loss_cls", ...) and of one validation ("step", "AP", ...).
-    `manifest` is manifest.json; `submission` is None for a run that wrote none.
+    `per_class` has the AP [percent] of each category, nan without truth, by model name or "combined"; `per_area` that
+    of each category by the name of an area range; `analyses` go by the same names. `curves` has, by model, rows of one
+    step ("step", "lr", "loss", "loss_cls", ...) and of one validation ("step", "AP", ...). `manifest` is manifest.json;
+    `submission` is None for a run that wrote none.
     """
 
     title: str
@@ -34,7 +66,9 @@ class ReportData:
     manifest: Mapping[str, Any]
     metrics: Mapping[str, Any] = field(default_factory=lambda: {"models": {}})
     per_class: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    per_area: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     categories: tuple[Category, ...] = ()
+    analyses: Mapping[str, Analysis] = field(default_factory=dict)
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     examples: Sequence[Example] = ()
     submission: Path | None = None

@@ -10,13 +10,18 @@ from typing import Any
 from markupsafe import Markup
 
 from fineseg.console import duration
-from fineseg.report.colours import class_colour, model_colour
+from fineseg.report.charts import legend
+from fineseg.report.colours import class_colour, model_stroke, strokes_of
 from fineseg.report.figures import Line, line_chart, line_of
 from fineseg.report.records import ReportData
 from fineseg.report.templates import render_section
 
 COMBINED = "combined"
 METRIC = "segm"
+FOLDS = "folds"
+"""Beside a model's tables of scores: those of its folds, which are another section's."""
+COUNTS = ("matched", "objects")
+"""Columns of a table of scores that count objects."""
 CURVES = {"loss": "Training loss", "AP": "Validation AP", "lr": "Learning rate"}
 METRIC_TITLES = {"segm": "Mask AP", "bbox": "Box AP", "boundary": "Boundary AP", "holes": "IoU of holes"}
 MEANINGS = {
@@ -34,10 +39,11 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of a table: None is shown as a dash; `best` of its column or row stands out."""
+    """One figure of a table: None is shown as a dash, a `count` whole; `best` of its column or row stands out."""
 
     value: float | None
     best: bool = False
+    count: bool = False
 
 
 def best_model(metrics: Mapping[str, Any]) -> str | None:
@@ -59,23 +65,32 @@ def scores(data: ReportData) -> str | None:
         rows[COMBINED] = data.metrics[COMBINED]
     if not rows:
         return None
-    tables = [_score_table(kind, rows) for kind in dict.fromkeys(kind for table in rows.values() for kind in table)]
+    kinds = dict.fromkeys(kind for table in rows.values() for kind in table if kind != FOLDS)
+    bars = [
+        _size_bars(data, rows),
+        _class_bars(data, {name: data.per_class[name] for name in rows if name in data.per_class}),
+    ]
     return render_section(
         "scores",
-        tables=tables,
+        tables=[_score_table(kind, rows) for kind in kinds],
         meanings=MEANINGS,
         tiles=_tiles(data),
         verdict=_verdict(data),
-        classes=_class_table(data, [name for name in rows if name in data.per_class]),
+        bars=[each for each in bars if each is not None],
+        by_size=_class_bars_by_size(data, [name for name in rows if name in data.per_area]),
     )
 
 
 def _score_table(kind: str, rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
     columns = list(dict.fromkeys(key for table in rows.values() for key in table.get(kind, {})))
     found = {name: [_number(table.get(kind, {}).get(key)) for key in columns] for name, table in rows.items()}
-    best = [_highest(values) for values in zip(*found.values(), strict=True)]
+    counts = [key in COUNTS for key in columns]
+    best = [None if count else _highest(values) for count, *values in zip(counts, *found.values(), strict=True)]
     cells = {
-        name: [Cell(value, value is not None and value == top) for value, top in zip(values, best, strict=True)]
+        name: [
+            Cell(value, value is not None and value == top, count)
+            for value, top, count in zip(values, best, counts, strict=True)
+        ]
         for name, values in found.items()
     }
     return {"title": METRIC_TITLES.get(kind, kind), "columns": columns, "rows": cells}
@@ -107,17 +122,64 @@ def _tiles(data: ReportData) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def _class_table(data: ReportData, names: Sequence[str]) -> dict[str, Any] | None:
-    """Return AP by class: a row a class with a cell for each of `names`, or None where no class was scored."""
-    rows = []
-    for label, category in enumerate(data.categories):
-        values = [_number(data.per_class[name][label]) for name in names]
+@dataclass(frozen=True)
+class Bars:
+    """A table of bars: a row of (name, its colour or "", cells) for whatever is measured, a column for each model."""
+
+    title: str
+    what: str
+    names: list[str]
+    rows: list[tuple[str, str, list[Cell]]]
+
+
+def _bars(
+    title: str, what: str, rows: Mapping[tuple[str, str], Sequence[float | None]], names: Sequence[str]
+) -> Bars | None:
+    """Return figures [percent] by (name, colour) with one for each of `names`; None where nothing was scored."""
+    table = []
+    for (name, colour), values in rows.items():
         top = _highest(values)
         cells = [Cell(value, len(names) > 1 and value is not None and value == top) for value in values]
-        rows.append((category.name, class_colour(label), cells))
-    if all(cell.value is None for *_, cells in rows for cell in cells):
-        return None
-    return {"names": list(names), "rows": rows}
+        table.append((name, colour, cells))
+    scored = any(cell.value is not None for *_, cells in table for cell in cells)
+    return Bars(title, what, list(names), table) if scored else None
+
+
+def _size_bars(data: ReportData, tables: Mapping[str, Mapping[str, Any]]) -> Bars | None:
+    """Return AP by size: a row for each area range."""
+    summaries = {name: table.get(METRIC, {}) for name, table in tables.items()}
+    keys = [key for key in next(iter(summaries.values())) if key not in ("AP", "AP50", "AP75")]
+    named = list(data.manifest.get("profile", {}).get("metric", {}).get("area_ranges", {}))
+    titles = named if len(named) == len(keys) else keys
+    rows = {
+        (title, ""): [_number(summary.get(key)) for summary in summaries.values()]
+        for title, key in zip(titles, keys, strict=True)
+    }
+    return _bars("By size", "Mask AP of each size", rows, list(summaries))
+
+
+def _class_bars(
+    data: ReportData,
+    figures: Mapping[str, Sequence[float]],
+    title: str = "By class",
+    what: str = "Mask AP of each class",
+) -> Bars | None:
+    """Return AP by class: a row for each class of `figures` by model."""
+    rows = {
+        (category.name, class_colour(label)): [_number(values[label]) for values in figures.values()]
+        for label, category in enumerate(data.categories)
+    }
+    return _bars(title, what, rows, list(figures))
+
+
+def _class_bars_by_size(data: ReportData, names: Sequence[str]) -> list[Bars]:
+    """Return AP by class of the objects of each area range."""
+    ranges = dict.fromkeys(area for name in names for row in data.per_area[name] for area in row)
+    tables = []
+    for area in ranges:
+        figures = {name: [row.get(area, math.nan) for row in data.per_area[name]] for name in names}
+        tables.append(_class_bars(data, figures, area, f"Mask AP of each class, {area} objects"))
+    return [table for table in tables if table is not None]
 
 
 def _ap(table: Mapping[str, Any]) -> float | None:
@@ -145,16 +207,16 @@ def _models(count: int) -> str:
 
 def training_curves(data: ReportData) -> str | None:
     """Return the section of training curves, or None where no model left any."""
-    colours = {model: model_colour(position) for position, model in enumerate(data.curves)}
+    strokes = strokes_of(list(data.curves), COMBINED)
     charts = []
     for key, title in CURVES.items():
-        lines = [line_of(rows, key, colours[model], noisy=key == "loss") for model, rows in data.curves.items()]
+        lines = [line_of(rows, key, strokes[model], noisy=key == "loss") for model, rows in data.curves.items()]
         charts += _chart(title, [line for line in lines if line is not None], f"curves-{key}")
     if not charts:
         return None
-    legend = [(model, colour) for model, colour in colours.items() if data.curves[model]]
+    shown = {model: stroke for model, stroke in strokes.items() if data.curves[model]}
     terms = [entry for position, model in enumerate(data.curves) if (entry := _terms(data, model, position))]
-    return render_section("curves", charts=charts, legend=legend, terms=terms)
+    return render_section("curves", charts=charts, legend=legend(shown), terms=terms)
 
 
 def _chart(title: str, lines: Sequence[Line], name: str) -> list[tuple[str, str, Markup]]:
@@ -169,12 +231,12 @@ def _terms(data: ReportData, model: str, position: int) -> dict[str, Any] | None
     """Return one model's losses term by term, or None where its total is all that was logged."""
     rows = data.curves[model]
     keys = [key for key in dict.fromkeys(key for row in rows for key in row) if "loss" in key and key != "loss"]
-    lines = {key: line_of(rows, key, model_colour(i), noisy=True) for i, key in enumerate(keys)}
+    lines = {key: line_of(rows, key, model_stroke(i), noisy=True) for i, key in enumerate(keys)}
     found = {key: line for key, line in lines.items() if line is not None}
     if not found:
         return None
     chart = _chart(f"Loss terms of {model}", list(found.values()), f"terms-{position}")
-    return {"model": model, "legend": [(key, line.colour) for key, line in found.items()], "chart": chart[0]}
+    return {"model": model, "legend": legend({key: line.stroke for key, line in found.items()}), "chart": chart[0]}
 
 
 # -------------------------------------------------------------------- what ran

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fineseg.console import duration
+from fineseg.report.colours import Stroke
+from fineseg.report.cost import cost
 from fineseg.report.figures import line_chart, line_of
 from fineseg.report.page import write_report
 from fineseg.report.records import ReportData
@@ -53,6 +55,7 @@ def write_sweep_report(path: Path, data: ReportData, record: Record) -> Path:
         lambda _: trials(record),
         lambda _: coordinates(record),
         lambda _: over_time(record),
+        cost,
         what_ran,
     )
     return write_report(path, data, sections)
@@ -128,7 +131,7 @@ def coordinates(record: Record) -> str | None:
 def over_time(record: Record) -> str | None:
     """Return the section with every trial's metric over its steps, or None where nothing was validated."""
     metric, colours = record["metric"], trial_colours(record["trials"])
-    found = [(trial, line_of(trial["history"], metric, colours[trial["number"]])) for trial in record["trials"]]
+    found = [(trial, line_of(trial["history"], metric, Stroke(colours[trial["number"]]))) for trial in record["trials"]]
     lines = [line for _, line in found if line is not None]
     if not lines:
         return None

@@ -187,3 +187,37 @@ class Estimate:
             excess = excess_line(forecasts, self.side_by_side, self.meter, self.left)
             if excess is not None:
                 self.say(excess)
+
+
+@dataclass
+class SweepEstimate:
+    """Follows the trials of a sweep, `count` in all, and says once what they will take, from the first known pace."""
+
+    count: int
+    side_by_side: int
+    gpu: bool
+    where: str
+    say: Callable[[str], None]
+    stops: bool
+    begun: dict[str, Running] = field(default_factory=dict)
+    said: bool = False
+
+    def see(self, name: str, state: State) -> None:
+        """Take a state of a trial's progress."""
+        running = self.begun.get(name)
+        if self.said or running is None:
+            return
+        running.look(state, time.monotonic())
+        running.look_back(gpu=self.gpu)
+        if running.epoch is not None:
+            self.said = True
+            self.say(self._line(Forecast(name, running.units, running.epochs, running.epoch)))
+
+    def _line(self, one: Forecast) -> str:
+        time_of_all = duration(makespan([one.seconds] * self.count, self.side_by_side))
+        work = work_words(one.work * self.count, gpu=self.gpu)
+        less = ", less what is stopped early" if self.stops else ""
+        return (
+            f"estimate: {one.name} {duration(one.seconds)}; if all {self.count} are alike, about {time_of_all} and "
+            f"{work} on {self.where}{less}"
+        )

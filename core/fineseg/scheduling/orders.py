@@ -15,9 +15,10 @@ class TrainingOrder:
     """One training to run: plain data that a worker rebuilds everything from.
 
     `tables` is the merged profile, `file` what messages call it, `data_root` where the prepared splits lie, `folder`
-    the training's entry in the store. `whole` trains on all labelled images instead of the training split. `topic` is
-    what its progress is posted under; the model's name where there is none. With a `meter` a training stops at the
-    first checkpoint where the budget is spent, before the last of its `epochs`.
+    the training's entry in the store. `whole` trains on all labelled images instead of the training split, `fold` on
+    all folds of `folds_file` but that one. `topic` is what its progress is posted under; the model's name where there
+    is none. With a `meter` a training stops at the first checkpoint where the budget is spent, before the last of its
+    `epochs`.
     """
 
     model: str
@@ -32,6 +33,8 @@ class TrainingOrder:
     checkpoint: str
     epochs: int
     whole: bool = False
+    fold: int | None = None
+    folds_file: str = ""
     topic: str = ""
     meter: Meter | None = None
 

@@ -42,10 +42,11 @@ class ShardPredictor:
         import torch
 
         from fineseg.catalog import load_catalog
-        from fineseg.mm.views import build_viewing
+        from fineseg.mm.quiet import let_print
         from fineseg.profile.check import check_tables
         from fineseg.runs import read_splits
 
+        let_print()  # Ray keeps what a worker prints
         torch.set_num_threads(setting.cpus)
         self.board = board
         disable = setting.tables.get("plugins", {}).get("disable", ())
@@ -53,8 +54,7 @@ class ShardPredictor:
         self.profile = check_tables(setting.tables, self.catalog, Path(setting.file))
         self.splits = read_splits(self.profile, self.catalog, Path(setting.data_root))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.viewing = build_viewing(self.profile.predict, self.catalog, len(self.splits.train.categories))
-        self.loaded: tuple[tuple[str, str], Any] | None = None
+        self.loaded: tuple[tuple[str, str], Any, Any] | None = None
 
     def predict(self, order: PredictionOrder) -> None:
         """Predict one shard and write its file."""
@@ -63,26 +63,31 @@ class ShardPredictor:
         from fineseg.predictions import write_instances
         from fineseg.store import LEDGER, append_row
 
-        built = self._model(order)
+        built, viewing = self._model(order)
+        predict = self.profile.predict_of(order.model)
         split = getattr(self.splits, order.role).select(order.image_ids)
         post = Poster(self.board, f"{order.topic}/{Path(order.file).name}")
         started = time.monotonic()
         found = []
         for done, image in enumerate(split.images, start=1):
-            found.append(predict_image(built, image, self.profile.predict, self.device, self.viewing))
+            found.append(predict_image(built, image, predict, self.device, viewing))
             post(done, len(split.images))
         work = {"images": len(found), "seconds": round(time.monotonic() - started, 3), **at_work(1)}
         append_row(Path(order.file).parent / LEDGER, work)
         write_instances(Path(order.file), found)
 
-    def _model(self, order: PredictionOrder) -> Any:
+    def _model(self, order: PredictionOrder) -> tuple[Any, Any]:
+        """Return the model that an order needs, and how it looks at images."""
         from fineseg.mm.model import build_model
         from fineseg.mm.predict import load_trained
+        from fineseg.mm.views import build_viewing
 
         if self.loaded is None or self.loaded[0] != (order.model, order.weights):
-            classes = len(self.splits.train.categories)
-            built = build_model(self.profile.models[order.model], self.catalog, classes, weights_cache=None, init=False)
+            table, train = self.profile.models[order.model], self.splits.train
+            classes, stuff = len(train.categories), len(train.stuff)
+            built = build_model(table, self.catalog, classes, weights_cache=None, init=False, num_stuff=stuff)
             load_trained(built, Path(order.weights))
             built.module.to(self.device).eval()
-            self.loaded = ((order.model, order.weights), built)
-        return self.loaded[1]
+            viewing = build_viewing(self.profile.predict_of(order.model), self.catalog, classes)
+            self.loaded = ((order.model, order.weights), built, viewing)
+        return self.loaded[1:]

@@ -9,7 +9,7 @@ from typing import Any
 from fineseg.console import Console
 from fineseg.cost import Meter
 from fineseg.scheduling.orders import PredictionOrder, PredictionSetting, State, StopRule, TrainingOrder, Trials
-from fineseg.scheduling.session import ray_session
+from fineseg.scheduling.session import PRIVATE, RaySettings, ray_session
 
 Show = Callable[[str, State], None]
 
@@ -17,9 +17,9 @@ Show = Callable[[str, State], None]
 class Scheduler:
     """Where trainings and predictions run. A run that has nothing to do never starts Ray."""
 
-    def __init__(self, console: Console, address: str | None = None, store: Path | None = None) -> None:
+    def __init__(self, console: Console, ray: RaySettings = PRIVATE, store: Path | None = None) -> None:
         self.console = console
-        self.address = address
+        self.ray = ray
         self.store = store
         self._stack = ExitStack()
         self._started = False
@@ -39,9 +39,9 @@ class Scheduler:
         if self._started:
             return
         with self.console.task("starting Ray"):
-            self._stack.enter_context(ray_session(self.address))
+            self._stack.enter_context(ray_session(self.ray))
         self._started = True
-        if self.address is not None and self.store is not None:
+        if self.ray.address is not None and self.store is not None:
             with self.console.task("comparing the machines"):
                 from fineseg.scheduling.cluster import check_cluster
 
@@ -63,7 +63,7 @@ class Scheduler:
         with self.console.task("loading torch and mmdet"):
             from fineseg.scheduling.sweep import run_trials
 
-        run_trials(trials, rule, meter, folder, show)
+        run_trials(trials, rule, meter, folder, show, self.console.say)
 
     def predict(
         self,

@@ -9,6 +9,8 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -43,6 +45,26 @@ WATCH_INTERVAL = 1.0
 MISSES = 3
 """So many times [s apart] Ray must not answer to count as gone."""
 DRIVER_SIGNAL = signal.SIGUSR1
+LOG_BYTES = 2**20
+"""The end of a process's output that is kept."""
+OF_RAY = (b":job_id:", b":actor_name:", b":task_name:")
+"""Lines that Ray writes into what its processes print."""
+
+
+@dataclass(frozen=True)
+class RaySettings:
+    """Which Ray works: a private one, or the cluster at `address`.
+
+    What its processes print is kept in the folder `logs`, where there is one, and shown too if `verbose`.
+    """
+
+    address: str | None = None
+    logs: Path | None = None
+    verbose: bool = False
+
+
+PRIVATE = RaySettings()
+"""A private Ray, whose processes' output is not kept."""
 
 
 class Lost(BaseException):
@@ -50,20 +72,21 @@ class Lost(BaseException):
 
 
 @contextmanager
-def ray_session(address: str | None = None) -> Iterator[Any]:
-    """Start (or join, with `address`) Ray, and leave it at the end.
+def ray_session(settings: RaySettings = PRIVATE) -> Iterator[Any]:
+    """Start (or join, with an address) Ray, and leave it at the end.
 
     After Ctrl-C, or when Ray's own processes have died, threads of trainings still wait for Ray and would call it while
     it shuts down, which ends the process on the spot. A private Ray is killed then, and the caller must end the process
     without further ado (`os._exit`). Raises `SessionLost` when Ray's own processes have died, and `FinesegError` when
     there is no cluster to join.
     """
+    address, verbose = settings.address, settings.verbose
     local = address is None
     for name, value in {**ENVIRONMENT, **(LOCAL_ENVIRONMENT if local else {})}.items():
         os.environ.setdefault(name, value)
     import ray
 
-    context = _join(ray, address) if address is not None else _start(ray)
+    context = _join(ray, address, verbose) if address is not None else _start(ray, verbose)
     try:
         with (
             _watch(ray, "Ray on this machine" if address is None else f"the Ray cluster at {address}"),
@@ -73,22 +96,25 @@ def ray_session(address: str | None = None) -> Iterator[Any]:
     except (KeyboardInterrupt, Lost) as error:
         if local:
             _kill_children()
+        _keep_output(ray, context, settings.logs)
         if isinstance(error, Lost):
             raise SessionLost(str(error)) from None
         raise
     except BaseException:
+        _keep_output(ray, context, settings.logs)
         ray.shutdown()
         raise
+    _keep_output(ray, context, settings.logs)
     ray.shutdown()
     if local:  # its logs and sockets; a session that broke off leaves them, to be looked at
         shutil.rmtree(context.address_info["session_dir"], ignore_errors=True)
 
 
-def _start(ray: Any) -> Any:
-    return _init(ray, address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES)
+def _start(ray: Any, verbose: bool) -> Any:
+    return _init(ray, verbose, address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES)
 
 
-def _join(ray: Any, address: str) -> Any:
+def _join(ray: Any, address: str, verbose: bool) -> Any:
     if "://" in address:
         raise FinesegError(
             f"--ray {address}: a Ray client has no share in the store; give the command on a machine of the cluster, "
@@ -99,7 +125,7 @@ def _join(ray: Any, address: str) -> Any:
         raise FinesegError(f"--ray {address}: nothing answers there; start a cluster with `ray start --head`")
     handed_on = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
     try:
-        return _init(ray, address=address, runtime_env={"env_vars": {**ENVIRONMENT, **handed_on}})
+        return _init(ray, verbose, address=address, runtime_env={"env_vars": {**ENVIRONMENT, **handed_on}})
     except (ConnectionError, ValueError) as error:
         raise FinesegError(
             f"--ray {address}: no Ray cluster to join here ({_first_line(error)}); start one with `ray start --head`"
@@ -116,14 +142,31 @@ def _join(ray: Any, address: str) -> Any:
         raise
 
 
-def _init(ray: Any, **options: Any) -> Any:
+def _init(ray: Any, verbose: bool, **options: Any) -> Any:
     # Ray prints pages of its logs when one of its processes dies, whatever is asked of it; we say what it means.
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     # Read from the environment when Ray was imported, which may have been before ENVIRONMENT was set.
     ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
+        level = logging.INFO if verbose else logging.ERROR
+        return ray.init(log_to_driver=verbose, logging_level=level, configure_logging=True, **options)
+
+
+def _keep_output(ray: Any, context: Any, folder: Path | None) -> None:
+    """Copy what the processes of this job printed on this machine; Ray's logs of itself stay where they are."""
+    if folder is None:
+        return
+    mark = f":job_id:{ray.get_runtime_context().get_job_id()}\n".encode()
+    logs = Path(context.address_info["session_dir"], "logs")
+    for log in sorted([*logs.glob("worker-*.out"), *logs.glob("worker-*.err"), *logs.glob("train/*.log")]):
+        with suppress(OSError):  # a log is not worth a run
+            text = log.read_bytes()
+            printed = [line for line in text.splitlines(keepends=True) if not line.startswith(OF_RAY)]
+            if printed and (mark in text or log.suffix == ".log"):
+                folder.mkdir(parents=True, exist_ok=True)
+                name = f"worker-{log.stem.rpartition('-')[2]}{log.suffix}" if log.suffix != ".log" else log.name
+                (folder / name).write_bytes(b"".join(printed)[-LOG_BYTES:])
 
 
 def _first_line(error: Exception) -> str:

@@ -9,7 +9,9 @@ writes: what earlier commands did stands in the store.
 import logging
 import math
 import os
+import secrets
 import shutil
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,19 +24,22 @@ os.environ |= {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": str(7 * 86400),
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that failed has nothing to report, and ends no sweep
 }
 
-from ray import tune
+from ray import PlacementGroupID, tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from fineseg.cost import Meter
 from fineseg.errors import BrokenOff, FinesegError
 from fineseg.scheduling.board import watched
+from fineseg.scheduling.estimate import Running, SweepEstimate
 from fineseg.scheduling.orders import State, StopRule, TrialOrder, Trials
-from fineseg.scheduling.session import nodes
+from fineseg.scheduling.session import nodes, total
 from fineseg.scheduling.training import plan_side_by_side, train_one
 from fineseg.store import CURVE, read_json, read_rows, write_json
 
@@ -48,6 +53,10 @@ OTHERS = 3
 """The median of fewer trials stops nobody."""
 MANY = 100_000
 """More epochs than a training has, more trials than a sweep."""
+MARKS = 2**20
+"""Of so many, one each marks what is reserved for the workers of a trial."""
+FREE_INTERVAL = 1.0
+"""Least time between two looks at what is reserved [s]."""
 
 
 def run_trials(
@@ -56,22 +65,37 @@ def run_trials(
     meter: Meter | None,
     folder: Path,
     show: Callable[[str, State], None],
+    say: Callable[[str], None],
 ) -> None:
     """Run trials until there are none left, or `meter` says that the budget is spent.
 
     After it no trial starts, and those that run stop at their next report. Tune keeps its state in `folder` meanwhile.
+    `say` is told what all will take, once that is known.
     """
     machines = nodes()
+    gpu = any(gpus for _, gpus in machines)
     if meter is not None:
-        meter.budget.check(gpu=any(gpus for _, gpus in machines))
+        meter.budget.check(gpu=gpu)
     feed = _Feed(trials, meter)
     if feed.first is None:
         return
     feed.room, cores = plan_side_by_side([feed.first.training] * trials.left(), machines)
     shutil.rmtree(folder, ignore_errors=True)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # how trials end is told by us
-    with watched(show) as board:
-        trainable = tune.with_parameters(run_trial, board=board, cpus=cores[0], gpu=any(gpus for _, gpus in machines))
+    units = feed.first.training.workers * (1 if gpu else cores[0])
+    estimate = SweepEstimate(trials.left(), feed.room, gpu, total(machines), say, stops=rule.name != "none")
+
+    def heard(topic: str, state: State) -> None:
+        show(topic, state)
+        estimate.see(topic, state)
+
+    def begin(order: TrialOrder) -> None:
+        training = order.training
+        estimate.begun[training.topic] = Running(training.topic, Path(training.folder), units, order.epochs)
+
+    feed.begin = begin
+    with watched(heard) as board:
+        trainable = tune.with_parameters(run_trial, board=board, cpus=cores[0], gpu=gpu)
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"memory": 1}),  # a byte stands for nothing, which Tune does not allow
             tune_config=tune.TuneConfig(
@@ -106,7 +130,9 @@ class _Feed(Searcher):  # type: ignore[misc]
         self.meter = meter
         self.first = self._next()
         self.room = 1
-        self.live: dict[str, TrialOrder] = {}
+        self.live: dict[str, tuple[TrialOrder, int]] = {}
+        self.reserved = _Reserved()
+        self.begin: Callable[[TrialOrder], None] = lambda _: None
         self.failure: Exception | None = None
 
     def _next(self) -> TrialOrder | None:
@@ -128,14 +154,17 @@ class _Feed(Searcher):  # type: ignore[misc]
         order, self.first = self.first or self._next(), None
         if order is None:
             return Searcher.FINISHED
-        self.live[trial_id] = order
-        return {"order": order}
+        mark = 2 + secrets.randbelow(MARKS)
+        self.live[trial_id] = order, mark
+        self.begin(order)
+        return {"order": order, "mark": mark}
 
     def ended(self, trial_id: str, result: Mapping[str, Any], death: str) -> None:
         """Tell whose trial it is how it ended."""
-        order = self.live.pop(trial_id, None)
+        order, mark = self.live.pop(trial_id, (None, 0))
         if order is None:
             return
+        self.reserved.marks.add(mark)
         note = Path(order.training.folder) / FAULT
         try:
             if result.get(TRAINED):
@@ -167,11 +196,37 @@ class _Feed(Searcher):  # type: ignore[misc]
         return self
 
 
+class _Reserved:
+    """What is still reserved for the workers of trials that have ended.
+
+    Tune kills a trial that it stops, and with it what runs its training; the cores stay reserved then. Ray's own
+    cleaner asks the dashboard, which does not run here.
+    """
+
+    def __init__(self) -> None:
+        self.marks: set[float] = set()
+        self.next = 0.0
+
+    def free(self) -> None:
+        """Give back what ended trials have left, now and then."""
+        if not self.marks or time.monotonic() < self.next:
+            return
+        self.next = time.monotonic() + FREE_INTERVAL
+        for group, row in placement_group_table().items():
+            marks = {bundle.get("memory") for bundle in row["bundles"].values()}
+            if row["state"] != "REMOVED" and marks & self.marks:
+                remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group)))
+
+
 class _Ends(TrialProgressCallback):  # type: ignore[misc]
     """Hears from Tune how trials end, in place of the callback that would print it."""
 
     def __init__(self, feed: _Feed) -> None:
         self.feed = feed
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Tune looks around once more: a good time to give back what is left over."""
+        self.feed.reserved.free()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
         """Say nothing: the board shows what goes on."""
@@ -242,7 +297,7 @@ def run_trial(config: dict[str, Any], board: Any, cpus: int, gpu: bool) -> None:
             tune.report(dict(row))
         done = max((row["epoch"] for row in order.history), default=0)
         handover = _Handover(order.metric, done, order.epochs)
-        train_one(order.training, board, cpus, gpu, callbacks=[handover])
+        train_one(order.training, board, cpus, gpu, callbacks=[handover], mark=config["mark"])
         rows = [row for row in read_rows(folder / CURVE) if order.metric in row]
         if not rows:
             raise FinesegError(f"the validations give no {order.metric}: there are no true objects to score against")

@@ -112,9 +112,12 @@ def _share(machines: Sequence[tuple[int, int]], processes: int) -> int:
     return next((cores for cores in range(most, 1, -1) if room(machines, cores) >= processes), 1)
 
 
-def train_one(order: TrainingOrder, board: Any, cpus: int, gpu: bool, callbacks: Sequence[Any] = ()) -> bool:
+def train_one(
+    order: TrainingOrder, board: Any, cpus: int, gpu: bool, callbacks: Sequence[Any] = (), mark: int = 0
+) -> bool:
     """Run one training on `cpus` cores a worker, until its weights stand in its entry; `callbacks` are Ray Train's.
 
+    A `mark` is a memory [bytes] that its workers ask for, so few that it only tells what was reserved for them.
     Return False for one that stopped before its last epoch, as its budget is spent: it goes on from there.
     """
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
@@ -125,12 +128,11 @@ def train_one(order: TrainingOrder, board: Any, cpus: int, gpu: bool, callbacks:
 
     best = order.checkpoint == "best"
     folder = Path(order.folder)
+    resources = {"CPU": cpus, **({"GPU": 1} if gpu else {}), **({"memory": mark} if mark else {})}
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"order": order, "board": board, "cpus": cpus},
-        scaling_config=ScalingConfig(
-            num_workers=order.workers, use_gpu=gpu, resources_per_worker={"CPU": cpus, **({"GPU": 1} if gpu else {})}
-        ),
+        scaling_config=ScalingConfig(num_workers=order.workers, use_gpu=gpu, resources_per_worker=resources),
         run_config=RunConfig(
             name=SCRATCH,
             storage_path=str(folder),
@@ -179,18 +181,23 @@ def train_worker(config: dict[str, Any]) -> None:
         ray.get(board.post.remote(topic, (0, 0, "loading")))
 
     from fineseg.catalog import load_catalog
+    from fineseg.data.folds import read_folds
+    from fineseg.mm.quiet import let_print
     from fineseg.mm.training import TrainingJob, train_model
     from fineseg.mm.training_hook import TrainingEvents
     from fineseg.profile.check import check_tables
     from fineseg.runs import read_splits
 
+    let_print()  # Ray keeps what a worker prints
     catalog = load_catalog(disable=order.tables.get("plugins", {}).get("disable", ()), warn=lambda _: None)
     profile = check_tables(order.tables, catalog, Path(order.file))
     splits = read_splits(profile, catalog, Path(order.data_root))
+    if order.fold is not None:
+        splits = splits.of_fold(read_folds(Path(order.folds_file), splits.train), order.fold)
     job = TrainingJob(
         model=profile.models[order.model],
         train=profile.train_of(order.model, whole=order.whole),
-        predict=profile.predict,
+        predict=profile.predict_of(order.model),
         metric=profile.metric,
         train_split=splits.everything() if order.whole else splits.train,
         validation=splits.validation,

@@ -20,7 +20,7 @@ from fineseg.stages.context import Context
 from fineseg.stages.evaluate import evaluate
 from fineseg.stages.predict import predict
 from fineseg.stages.prepare import Prepared
-from fineseg.stages.train import Trained, find_training, run_orders, training_order
+from fineseg.stages.train import Trained, find_trainings, run_orders, training_order
 from fineseg.store import LEDGER, content_key, read_rows
 
 HELD_OUT = "validation"
@@ -51,11 +51,11 @@ def run_rows(context: Context, prepared: Prepared, rows: Sequence[Row], wanted: 
     """
     contexts = {row.name: replace(context, profile=row.profile, tables=row.tables) for row in rows}
     outcomes = [
-        Outcome(row, {model: find_training(contexts[row.name], prepared, model) for model in row.models})
-        for row in rows
-        if not row.table.left_out
+        Outcome(row, _trainings(contexts[row.name], prepared, row.models)) for row in rows if not row.table.left_out
     ]
-    failures = run_orders(context, _missing(contexts, prepared, [o for o in outcomes if o.row.name in wanted]))
+    failures = run_orders(
+        context, prepared, _missing(contexts, prepared, [o for o in outcomes if o.row.name in wanted])
+    )
     trained = [o for o in outcomes if o.row.name in wanted and not any(e.key in failures for e in o.trained.values())]
     _predict_together(contexts, prepared, trained)
     for outcome in outcomes:
@@ -71,6 +71,10 @@ def run_rows(context: Context, prepared: Prepared, rows: Sequence[Row], wanted: 
     return [done[row.name] for row in rows]
 
 
+def _trainings(context: Context, prepared: Prepared, models: Sequence[str]) -> dict[str, Trained]:
+    return {name: entry for model in models for name, entry in find_trainings(context, prepared, model).items()}
+
+
 def _missing(
     contexts: Mapping[str, Context], prepared: Prepared, outcomes: Sequence[Outcome]
 ) -> dict[str, TrainingOrder]:
@@ -78,8 +82,8 @@ def _missing(
     missing: dict[str, TrainingOrder] = {}
     for outcome in outcomes:
         context, row = contexts[outcome.row.name], outcome.row
-        for model, entry in outcome.trained.items():
-            topic = row.name if row.scores != COMBINED else f"{row.name} {model}"
+        for name, entry in outcome.trained.items():
+            topic = row.name if len(outcome.trained) == 1 and row.scores != COMBINED else f"{row.name} {name}"
             if entry.key not in missing and context.store.finished("train", entry.key) is None:
                 missing[entry.key] = training_order(context, prepared, entry, topic=topic)
     return missing
@@ -95,7 +99,7 @@ def _predict_together(contexts: Mapping[str, Context], prepared: Prepared, outco
         alike.setdefault(content_key(outcome.row.profile.predict.model_dump(mode="json")), []).append(outcome)
     for group in alike.values():
         context = contexts[group[0].row.name]
-        entries = {f"{o.row.name} {model}": (o.row, entry) for o in group for model, entry in o.trained.items()}
+        entries = {f"{o.row.name} {name}": (o.row, entry) for o in group for name, entry in o.trained.items()}
         models = {
             alias: _without_training(row.tables["models"][entry.model]) for alias, (row, entry) in entries.items()
         }
@@ -104,7 +108,8 @@ def _predict_together(contexts: Mapping[str, Context], prepared: Prepared, outco
         profile = check_tables(tables, context.catalog, context.file)
         together = replace(context, profile=profile, tables=tables)
         with suppress(Exception):
-            predict(together, prepared, {HELD_OUT: {alias: entry for alias, (_, entry) in entries.items()}})
+            aliased = {alias: replace(entry, model=alias) for alias, (_, entry) in entries.items()}
+            predict(together, prepared, {HELD_OUT: aliased})
 
 
 def _without_training(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,21 +118,27 @@ def _without_training(model: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_store(context: Context, prepared: Prepared, outcome: Outcome) -> bool:
     """Say whether a row can be scored without any work for a model."""
-    digest = prepared.digests[prepared.splits.validation.name]
     return all(
         context.store.finished("train", entry.key) is not None
         and context.store.finished(
-            "predict", prediction_key(context.profile, context.catalog, entry.model, entry.key, digest)
+            "predict",
+            prediction_key(context.profile, context.catalog, entry.model, entry.key, _digest(prepared, entry)),
         )
         for entry in outcome.trained.values()
     )
+
+
+def _digest(prepared: Prepared, entry: Trained) -> str:
+    """Return the digest of the images that a training is scored on."""
+    part = prepared if entry.fold is None else prepared.folds[entry.fold]
+    return part.digests[part.splits.validation.name]
 
 
 def _score(context: Context, prepared: Prepared, outcome: Outcome) -> None:
     """Predict the held-out split with a row's models, and score what the row scores."""
     try:
         predicted = predict(context, prepared, {HELD_OUT: outcome.trained})
-        results = {model: evaluate(context, prepared, predicted[model, HELD_OUT]) for model in outcome.trained}
+        results = {model: evaluate(context, prepared, predicted[model, HELD_OUT]) for model in outcome.row.models}
         if outcome.row.scores == COMBINED:
             combined = combine_role(context, prepared, predicted, results, HELD_OUT)
             results[COMBINED] = evaluate(context, prepared, combined, submitted=True)

@@ -1,16 +1,18 @@
 """combine: several models' stored predictions into one, weighed by what the evaluate stage measured."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 
 from fineseg.console import Console
 from fineseg.data.split import ImageInfo, Split
-from fineseg.metrics.mask_ap import APResult
+from fineseg.metrics.mask_ap import APResult, model_score
 from fineseg.parts import Merge, ModelScore
 from fineseg.predictions import Instances, make_instances, write_instances
 from fineseg.runs import part_key
 from fineseg.stages.context import Context
 from fineseg.stages.predict import Predicted
 from fineseg.stages.prepare import Prepared
+from fineseg.stages.tune import Tuned, tune
 from fineseg.store import content_key
 
 
@@ -26,34 +28,44 @@ def combine_role(
     if context.profile.combine is None:
         best = max(models, key=lambda model: results[model]["segm"].summary["AP"])
         return predicted[best, role]
-    masks = {model: results[model]["segm"] for model in models}
-    scores = [
-        ModelScore(model, result.summary["AP"], result.per_class, result.support) for model, result in masks.items()
-    ]
+    ranges = context.profile.metric.area_ranges
+    scores = [model_score(model, results[model]["segm"], ranges) for model in models]
+    tuned = tune(context, prepared, [predicted[model, "validation"] for model in models], say=role == "validation")
+    if tuned is not None and role == "validation":
+        return Predicted("combined", role, tuned.key, (tuned.file,))
     split = prepared.splits.validation if role == "validation" else prepared.splits.test
-    return combine(context, split, [predicted[model, role] for model in models], scores)
+    return combine(context, split, [predicted[model, role] for model in models], scores, tuned)
 
 
-def combine(context: Context, split: Split, members: Sequence[Predicted], scores: Sequence[ModelScore]) -> Predicted:
+def combine(
+    context: Context,
+    split: Split,
+    members: Sequence[Predicted],
+    scores: Sequence[ModelScore],
+    tuned: Tuned | None = None,
+) -> Predicted:
     """Merge the members' predictions of one split image by image; models stand in the order of `scores`."""
     combine_table = context.profile.combine
     if combine_table is None:
         raise ValueError("combine needs a [combine] table")
     choice = combine_table.ensembler
-    key = content_key(
-        {
-            "ensembler": part_key(context.catalog, "ensembler", choice),
-            "members": [member.key for member in members],
-            "scores": [[score.ap, score.per_class, score.support] for score in scores],
-        }
-    )
+    if tuned is not None:
+        choice = choice.model_copy(update=dict(tuned.setting.options))
+    content = {
+        "ensembler": part_key(context.catalog, "ensembler", choice),
+        "members": [member.key for member in members],
+        "scores": [astuple(score)[1:] for score in scores],
+    }
+    key = content_key(content if tuned is None else {**content, "tuned": tuned.key})
     file = context.store.folder("combine", key) / "00000.parquet"
     combined = Predicted("combined", members[0].role, key, (file,))
     if not file.exists():
         part, options = context.catalog.choose("ensembler", choice.name, choice.options)
         with context.store.writing("combine", key):
             read = [member.read() for member in members]
-            write_instances(file, merge_split(split, read, part.build(options, scores), context.console))
+            merge = part.build(options, scores)
+            merge = merge if tuned is None else tuned.apply(merge)
+            write_instances(file, merge_split(split, read, merge, context.console))
     return combined
 
 

@@ -15,7 +15,7 @@ from fineseg.data.coco import split_of
 from fineseg.data.json_entries import load_json
 from fineseg.data.split import Category, Split
 from fineseg.errors import FinesegError
-from fineseg.metrics.mask_ap import APResult, AreaRanges, instance_ap, mask_ap
+from fineseg.metrics.mask_ap import COCO_AREA_RANGES, APResult, AreaRanges, instance_ap, mask_ap, model_score
 from fineseg.parts import Ensembler, ModelScore
 from fineseg.predictions import Instances
 from fineseg.profile.load import Loaded
@@ -135,7 +135,7 @@ def _model_scores(
     for file, found in zip(files, members, strict=True):
         with console.task(f"score {file}"):
             result = mask_ap(split, found)
-        scores.append(ModelScore(str(file), result.summary["AP"], result.per_class, result.support))
+        scores.append(model_score(str(file), result, COCO_AREA_RANGES))
     return scores
 
 

@@ -12,43 +12,78 @@ from fineseg.scheduling.orders import PredictionOrder, PredictionSetting
 from fineseg.stages.context import Context
 from fineseg.stages.prepare import Prepared
 from fineseg.stages.train import Trained
+from fineseg.store import content_key
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What one model says of one split, in the store."""
+    """What one model says of one split, in the store, and the weights that said it, where they are one training's.
+
+    With folds the trainings of a model make `parts`: each says something of its own fold, which together is an answer,
+    or each of the whole test split, which is one only when they are merged: such an answer has no `files` before.
+    """
 
     model: str
     role: str
     key: str
     files: tuple[Path, ...]
+    weights: Path | None = None
+    parts: tuple["Predicted", ...] = ()
+
+    @property
+    def entries(self) -> tuple["Predicted", ...]:
+        """What single trainings said."""
+        return self.parts or (self,)
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """The folders of the store that hold it, by the name of the training, or the model, that said it."""
+        found = {part.model: part.files[0].parent for part in self.parts if part.files}
+        own = next((file.parent for file in self.files if file.parent not in found.values()), None)
+        return found if own is None else found | {self.model: own}
 
     def read(self) -> dict[int, Instances]:
         """Return the predictions by image id."""
+        if self.parts and not self.files:
+            raise ValueError(f"the {len(self.parts)} answers of model {self.model} are to be merged first")
         return read_instances(self.files)
 
 
 def predict(
     context: Context, prepared: Prepared, wanted: Mapping[str, Mapping[str, Trained]]
 ) -> dict[tuple[str, str], Predicted]:
-    """Predict each role's split with the trainings that are wanted of it; return predictions by (model, role)."""
-    found: dict[tuple[str, str], Predicted] = {}
+    """Predict each role's split with the trainings that are wanted of it; return predictions by (model, role).
+
+    A training that leaves a fold out predicts that fold in the role of the validation split.
+    """
+    found: dict[tuple[str, str], list[Predicted]] = {}
     orders: dict[str, list[PredictionOrder]] = {}
     for role, trained in wanted.items():
-        split: Split = getattr(prepared.splits, role)
-        for model, entry in trained.items():
-            key = prediction_key(context.profile, context.catalog, model, entry.key, prepared.digests[split.name])
+        for name, entry in trained.items():
+            part = prepared if entry.fold is None else prepared.folds[entry.fold]
+            split: Split = getattr(part.splits, role)
+            key = prediction_key(context.profile, context.catalog, entry.model, entry.key, part.digests[split.name])
             shards = _shards(split, context.profile.predict.shard, context.store.folder("predict", key))
-            found[model, role] = Predicted(model, role, key, tuple(shards))
+            found.setdefault((entry.model, role), []).append(Predicted(name, role, key, tuple(shards), entry.weights))
             if context.store.finished("predict", key) is None and key not in orders:
                 orders[key] = [
-                    PredictionOrder(f"{model} {role}", model, str(entry.weights), role, ids, str(file))
+                    PredictionOrder(f"{name} {role}", entry.model, str(entry.weights), role, ids, str(file))
                     for file, ids in shards.items()
                     if not file.exists()
                 ]
     if orders:
         _run(context, prepared, orders)
-    return found
+    return {place: _together(prepared, *place, parts) for place, parts in found.items()}
+
+
+def _together(prepared: Prepared, model: str, role: str, parts: list[Predicted]) -> Predicted:
+    """Make one answer of what the trainings of a model said; where each said something of all images, none yet."""
+    if len(parts) == 1:
+        return parts[0]
+    out_of_fold = getattr(prepared.splits, role).name == prepared.splits.validation.name
+    files = tuple(file for part in parts for file in part.files) if out_of_fold else ()
+    key = content_key({"folds": [part.key for part in parts]})
+    return Predicted(model, role, key, files, parts=tuple(parts))
 
 
 def _shards(split: Split, size: int, folder: Path) -> dict[Path, tuple[int, ...]]:

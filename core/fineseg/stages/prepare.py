@@ -1,28 +1,36 @@
 """prepare: generate data where it is drawn, read the splits, check them, and hash what they hold."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from fineseg.data.checks import check_data, hash_files
-from fineseg.data.split import Split
+from fineseg.data.checks import hash_files
+from fineseg.data.findings import told
 from fineseg.errors import FinesegError
-from fineseg.metrics.mask_ap import mask_ap, truth_as_prediction
 from fineseg.runs import Splits, part_key, read_splits, split_digest, wanted_splits
 from fineseg.stages.context import Context
-from fineseg.store import content_key, read_json, write_json
+from fineseg.stages.cut import cut_folds, fold_digests
+from fineseg.stages.examine import HASHES, examine, split_files
+from fineseg.store import content_key, write_json
 
-SHOWN_FINDINGS = 20
+SHOWN_LINES = 20
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data ready to be trained on: where it lies, its splits, and a digest of each."""
+    """Data ready to be trained on: where it lies, its splits, a digest of each, and the hashes of their files.
+
+    `folds`, where the training split is cut into them, are the data of the training that leaves each one out; in those,
+    `fold` is the number of that one, and `folds_file` says which image is in which.
+    """
 
     root: Path
     splits: Splits
     digests: Mapping[str, str]
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    folds: tuple["Prepared", ...] = ()
+    fold: int | None = None
+    folds_file: Path | None = None
 
 
 def prepare(context: Context) -> Prepared:
@@ -30,27 +38,55 @@ def prepare(context: Context) -> Prepared:
 
     Raises `FinesegError` that lists what the checks found.
     """
-    prepared = read_data(context)
-    warnings = check_splits(context, prepared)
-    for line in warnings[:SHOWN_FINDINGS]:
+    root, splits = read_root(context)
+    examined = examine(context, splits)
+    if not examined.sound:
+        raise FinesegError("\n".join(_shown(told(examined.findings, "error"), "errors")))
+    for line in _shown(told(examined.findings, "warning"), "warnings"):
         context.console.say(f"warning: {line}")
-    if len(warnings) > SHOWN_FINDINGS:
-        context.console.say(
-            f"warning: and {len(warnings) - SHOWN_FINDINGS} more; `fineseg check --data` lists them all"
-        )
-    return prepared
+    return _prepared(context, root, splits, examined.digests, examined.hashes)
+
+
+def _shown(lines: list[str], what: str) -> list[str]:
+    """Return the most harmful lines, and how many others there are."""
+    if len(lines) <= SHOWN_LINES:
+        return lines
+    return [*lines[:SHOWN_LINES], f"and {len(lines) - SHOWN_LINES} more {what}; `fineseg check --data` lists them all"]
+
+
+def read_root(context: Context) -> tuple[Path, Splits]:
+    """Draw the data where it is drawn; return the folder that it lies in, and its splits."""
+    root = data_root(context, wanted_splits(context.profile))
+    return root, read_splits(context.profile, context.catalog, root)
 
 
 def read_data(context: Context) -> Prepared:
-    """Draw the data where it is drawn, read its splits, and hash what they hold."""
-    root = data_root(context, wanted_splits(context.profile))
-    splits = read_splits(context.profile, context.catalog, root)
+    """Make the data ready without a look at what is wrong with it."""
+    root, splits = read_root(context)
     named = splits.named()
-    paths = [image.file for split in named.values() for image in split.images]
-    _refuse_missing(paths)
-    with context.console.task("reading images", len(paths), "images") as task:
-        hashes = hash_files(paths, context.store.root / "hashes.json", task.update)
-    return Prepared(root, splits, {name: split_digest(split, hashes) for name, split in named.items()})
+    files = split_files(named)
+    _refuse_missing(files)
+    with context.console.task("reading images", len(files), "files") as task:
+        hashes = hash_files(files, context.store.root / HASHES, task.update)
+    digests = {name: split_digest(split, hashes) for name, split in named.items()}
+    return _prepared(context, root, splits, digests, hashes)
+
+
+def _prepared(
+    context: Context, root: Path, splits: Splits, digests: Mapping[str, str], hashes: Mapping[str, str]
+) -> Prepared:
+    prepared = Prepared(root, splits, digests, hashes)
+    return _in_folds(context, prepared) if context.profile.data.in_folds else prepared
+
+
+def _in_folds(context: Context, prepared: Prepared) -> Prepared:
+    folds, file = cut_folds(context, prepared.splits.train, prepared.digests, prepared.hashes)
+    parts = []
+    for fold in range(folds.count):
+        splits = prepared.splits.of_fold(folds, fold)
+        digests = fold_digests(splits, prepared.splits, prepared.digests)
+        parts.append(replace(prepared, splits=splits, digests=digests, fold=fold, folds_file=file))
+    return replace(prepared, folds=tuple(parts), folds_file=file)
 
 
 def data_root(context: Context, splits: Iterable[str]) -> Path:
@@ -78,46 +114,4 @@ def data_root(context: Context, splits: Iterable[str]) -> Path:
 def _refuse_missing(paths: list[Path]) -> None:
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise FinesegError(f"{missing[0]}: no such image; {len(missing)} of {len(paths)} annotated images are missing")
-
-
-def check_splits(context: Context, prepared: Prepared) -> list[str]:
-    """Check the data once for each content; return the warnings.
-
-    Raises `FinesegError` with the first errors. Ground truth scored as a prediction must reach 100 on the way.
-    """
-    key = content_key({"digests": dict(prepared.digests), "metric": context.profile.metric.model_dump(mode="json")})
-    note = context.store.folder("checks", key) / "findings.json"
-    if note.exists():
-        findings: list[dict[str, Any]] = read_json(note)
-    else:
-        findings = _find(context, prepared.splits)
-        write_json(note, findings)
-    errors = [f"{f['where']}: {f['what']}" for f in findings if f["severity"] == "error"]
-    if errors:
-        more = [f"and {len(errors) - SHOWN_FINDINGS} more errors"] if len(errors) > SHOWN_FINDINGS else []
-        raise FinesegError("\n".join([*errors[:SHOWN_FINDINGS], *more]))
-    return [f"{f['where']}: {f['what']}" for f in findings if f["severity"] != "error"]
-
-
-def _find(context: Context, splits: Splits) -> list[dict[str, Any]]:
-    named = splits.named()
-    total = sum(len(split.images) for split in named.values())
-    with context.console.task("checking data", total, "images") as task:
-        found = [{"severity": f.severity, "where": f.where, "what": f.what} for f in check_data(named, task.update)]
-    if any(f["severity"] == "error" for f in found):
-        return found
-    with context.console.task("scoring truth against itself"):
-        found += _truth_findings(splits.validation, context.profile.metric.area_ranges)
-    return found
-
-
-def _truth_findings(split: Split, area_ranges: Mapping[str, tuple[float, float]]) -> list[dict[str, Any]]:
-    """Send ground truth through the whole metric path: anything below 100 is a fault of the data or the path."""
-    most = max((len(split.objects_of(image.id)) for image in split.images), default=1)
-    truth = truth_as_prediction(split)
-    score = mask_ap(split, truth, area_ranges=area_ranges, max_detections=(max(most, 1),)).summary["AP"]
-    if score > 99.99:
-        return []
-    what = f"ground truth scored as a prediction reaches AP {score:.2f}, not 100: masks, areas or ids contradict"
-    return [{"severity": "error", "where": f"split '{split.name}'", "what": what}]
+        raise FinesegError("\n".join(_shown([f"{path}: no such file" for path in missing], "files missing")))

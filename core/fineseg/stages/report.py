@@ -6,111 +6,61 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fineseg.cost import cost_table
-from fineseg.data.split import ImageInfo
+import numpy as np
+
+from fineseg.metrics.mask_ap import APResult
 from fineseg.report.page import Example, ReportData, write_report
-from fineseg.runs import environment, git_state
+from fineseg.stages.analyse import Analysed
 from fineseg.stages.context import Context
-from fineseg.stages.predict import Predicted
+from fineseg.stages.facts import Made
 from fineseg.stages.prepare import Prepared
-from fineseg.stages.train import Trained
-from fineseg.store import LEDGER, read_rows, write_json
+from fineseg.store import read_rows, write_json
 
 EXAMPLES = 10
+"""Images of the gallery: the best, as many of the worst, and as many of the others."""
+EXAMPLES_SEED = 0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that a run has to tell."""
+    """All that a run has to tell; `results` by model or "combined" and kind of score, `analysed` by the same names."""
 
-    command: str
-    started: str
+    facts: Mapping[str, Any]
     seconds: Mapping[str, float]
-    work: Mapping[str, int]
-    rows_before: Mapping[Path, int]
     metrics: Mapping[str, Any]
-    per_class: Mapping[str, tuple[float, ...]]
-    trained: Mapping[str, Trained]
-    predicted: Mapping[tuple[str, str], Predicted]
-    combined: Predicted
+    results: Mapping[str, Mapping[str, APResult]]
+    analysed: Mapping[str, Analysed]
+    made: Made
     submission: Path | None
 
 
 def write_run(context: Context, prepared: Prepared, outcome: Outcome, out: Path) -> Path:
     """Write manifest.json, profile.json, links and report.html into the run folder; return the report's path."""
-    manifest = _manifest(context, prepared, outcome)
+    manifest = {**outcome.facts, "seconds": dict(outcome.seconds)}
     write_json(out / "profile.json", context.profile.model_dump(mode="json"))
     write_json(out / "manifest.json", manifest)
-    for model, entry in outcome.trained.items():
+    for model, entry in outcome.made.trained.items():
         _link(out / "models" / model, entry.folder)
-    for (model, role), predicted in outcome.predicted.items():
-        _link(out / "predictions" / model / role, context.store.folder("predict", predicted.key))
+    for (_, role), predicted in outcome.made.predicted.items():
+        for name, folder in predicted.folders.items():
+            _link(out / "predictions" / name / role, folder)
+    if prepared.folds_file is not None:
+        _link(out / prepared.folds_file.name, prepared.folds_file)
     with context.console.task("write report"):
         data = ReportData(
             title=context.profile.competition.title or context.profile.competition.name,
             profile=str(context.file),
             manifest=manifest,
             metrics=outcome.metrics,
-            per_class=outcome.per_class,
+            per_class={name: kinds["segm"].per_class for name, kinds in outcome.results.items()},
+            per_area={name: _per_area(kinds["segm"]) for name, kinds in outcome.results.items()},
+            analyses={name: each.analysis for name, each in outcome.analysed.items()},
             categories=prepared.splits.validation.categories,
-            curves={model: read_rows(entry.folder / "curve.jsonl") for model, entry in outcome.trained.items()},
+            curves={model: read_rows(entry.folder / "curve.jsonl") for model, entry in outcome.made.trained.items()},
             examples=_examples(prepared, outcome),
             submission=outcome.submission,
         )
         return write_report(out / "report.html", data)
-
-
-def _manifest(context: Context, prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
-    splits = {
-        name: {
-            "images": len(split.images),
-            "objects": sum(len(split.objects_of(image.id)) for image in split.images),
-            "digest": prepared.digests[name],
-        }
-        for name, split in prepared.splits.named().items()
-    }
-    return {
-        "command": outcome.command,
-        "started": outcome.started,
-        "profile": context.profile.model_dump(mode="json"),
-        "environment": environment(context.catalog),
-        "hardware": _hardware(),
-        "git": git_state(context.file.absolute().parent),
-        "data": {"root": str(prepared.root), "splits": splits},
-        "trainings": {model: _training_record(entry) for model, entry in outcome.trained.items()},
-        "predictions": {f"{model} {role}": entry.key for (model, role), entry in outcome.predicted.items()},
-        "combined": outcome.combined.key,
-        "work": dict(outcome.work),
-        "cost": cost_table(_used(context, outcome), outcome.rows_before),
-        "seconds": dict(outcome.seconds),
-    }
-
-
-def _used(context: Context, outcome: Outcome) -> list[tuple[str, str, Path]]:
-    """Return (stage, model, entry's folder) of all results that cost work."""
-    trained = [("train", model, entry.folder) for model, entry in outcome.trained.items()]
-    predicted = [
-        ("predict", model, context.store.folder("predict", entry.key))
-        for (model, _), entry in outcome.predicted.items()
-    ]
-    return trained + predicted
-
-
-def _training_record(entry: Trained) -> dict[str, Any]:
-    rows = read_rows(entry.folder / LEDGER)
-    return {
-        "key": entry.key,
-        "folder": str(entry.folder),
-        "steps": sum(row["steps"] for row in rows),
-        "seconds": round(sum(row["seconds"] for row in rows), 1),
-        "devices": sorted({row["device"] for row in rows}),
-    }
-
-
-def _hardware() -> dict[str, Any]:
-    import psutil
-
-    return {"cpus": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30, 1)}
 
 
 def _link(link: Path, target: Path) -> None:
@@ -122,24 +72,46 @@ def _link(link: Path, target: Path) -> None:
         link.symlink_to(os.path.relpath(target, link.parent))
 
 
+def _per_area(result: APResult) -> list[dict[str, float]]:
+    """Return the AP of each category by the name of an area range."""
+    return [{area: ap for area, (ap, _) in row.areas.items()} for row in result.classes]
+
+
 def _examples(prepared: Prepared, outcome: Outcome) -> list[Example]:
-    """Return validation images for the pictures, evenly spread over the split."""
+    """Return the images of the gallery with all that is said of them."""
     split = prepared.splits.validation
-    images = _spread(split.images, EXAMPLES)
-    combined = outcome.combined.read()
-    models = {m: entry.read() for (m, role), entry in outcome.predicted.items() if role == "validation"}
+    scores = {name: each.image_ap for name, each in outcome.analysed.items()}
+    chief = scores.get("combined") or scores.get(outcome.made.combined.model, {})
+    chosen = choose_images([image.id for image in split.images], chief, EXAMPLES)
+    images = {image.id: image for image in split.images}
+    combined = outcome.made.combined.read()
+    models = {m: entry.read() for (m, role), entry in outcome.made.predicted.items() if role == "validation"}
     return [
         Example(
-            image=image,
-            truth=split.objects_of(image.id),
-            models={model: found[image.id] for model, found in models.items() if image.id in found},
-            combined=combined.get(image.id),
+            image=images[image_id],
+            truth=split.objects_of(image_id),
+            models={model: found[image_id] for model, found in models.items() if image_id in found},
+            combined=combined.get(image_id),
+            group=group,
+            scores={name: table[image_id] for name, table in scores.items() if image_id in table},
         )
-        for image in images
+        for group, ids in chosen.items()
+        for image_id in ids
     ]
 
 
-def _spread(images: Sequence[ImageInfo], count: int) -> list[ImageInfo]:
-    if len(images) <= count:
-        return list(images)
-    return [images[i * len(images) // count] for i in range(count)]
+def choose_images(ids: Sequence[int], scores: Mapping[int, float], count: int) -> dict[str, list[int]]:
+    """Return ids of the images of the lowest scores, of the highest, and of some of the others, at most `count` each.
+
+    Few images are shared out evenly; equal scores are drawn by lot, always the same. Images without a score may only be
+    among the others, which stand in the order of `ids`.
+    """
+    lot = np.random.default_rng(EXAMPLES_SEED).permutation(len(ids))
+    drawn = [ids[i] for i in lot]
+    ranked = sorted((image for image in drawn if image in scores), key=scores.__getitem__)
+    each = min(count, len(ranked) // 3)
+    worst, best = ranked[:each], ranked[len(ranked) - each :][::-1]
+    others = {image for image in drawn if image not in {*worst, *best}}
+    taken = set([image for image in drawn if image in others][:count])
+    groups = {"worst": worst, "best": best, "random": [image for image in ids if image in taken]}
+    return {group: chosen for group, chosen in groups.items() if chosen}

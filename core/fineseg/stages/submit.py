@@ -3,18 +3,23 @@
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from fineseg.data.split import Split
 from fineseg.errors import FinesegError
 from fineseg.predictions import Instances
+from fineseg.provenance.record import carry, keep
 from fineseg.stages.context import Context
 from fineseg.stages.predict import Predicted
 from fineseg.stages.prepare import Prepared
 
 
-def submit(context: Context, prepared: Prepared, predicted: Predicted, out: Path) -> Path | None:
+def submit(
+    context: Context, prepared: Prepared, predicted: Predicted, out: Path, record: Mapping[str, Any]
+) -> Path | None:
     """Write `submission<suffix>` into the run folder; None for a profile without `[submission]`.
 
+    `record` says where it comes from: a zip carries it as its comment, and the store keeps it for any file.
     Raises `FinesegError` when the written file does not pass its own format's checker.
     """
     table = context.profile.submission
@@ -24,11 +29,13 @@ def submit(context: Context, prepared: Prepared, predicted: Predicted, out: Path
     target = out / f"submission{part.suffix}"
     with context.console.task("write submission"):
         written: Path = part.write(options, prepared.splits.test, predicted.read(), target)
+        carry(written, record)  # before the check, which so sees the file as it is handed in
         faults: list[str] = part.check(options, prepared.splits.test, written)
     if faults:
         refused = written.with_name(f"refused-{written.name}")
         written.replace(refused)
         raise FinesegError("\n".join([f"{refused}: the written submission fails its check:", *faults[:20]]))
+    keep(context.store.root, written, record)
     return written
 
 

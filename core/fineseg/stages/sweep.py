@@ -21,10 +21,10 @@ from fineseg.profile.schema import Profile, SweepTable, TrainTable
 from fineseg.profile.space import Point, grid, in_words, random_points
 from fineseg.profile.sweep import fixed_settings, model_of, trial_tables
 from fineseg.runs import training_key
-from fineseg.scheduling.orders import StopRule, TrialOrder
+from fineseg.scheduling.orders import StopRule, TrainingOrder, TrialOrder
 from fineseg.stages.context import Context
 from fineseg.stages.prepare import Prepared
-from fineseg.stages.train import Trained, training_order
+from fineseg.stages.train import Trained, note_training, training_order
 from fineseg.store import CURVE, LEDGER, append_row, content_key, read_rows, write_text
 
 if TYPE_CHECKING:
@@ -236,15 +236,18 @@ class Sweep:
             self._tell(trial)
         return None
 
-    def _order(self, trial: Trial) -> TrialOrder:
+    def _training(self, trial: Trial) -> TrainingOrder:
         # A training reports where it writes a checkpoint, and every validation is to be reported.
         often = {"models": {self.model: {"train": {"checkpoint_every": 1}}}}
         context = replace(self.context, profile=trial.profile, tables=merge(trial.tables, often))
-        order = training_order(context, self.prepared, Trained(self.model, trial.key, self.folder_of(trial)))
+        entry = Trained(self.model, trial.key, self.folder_of(trial), self.prepared.fold)
+        return training_order(context, self.prepared, entry, topic=f"trial {trial.number}")
+
+    def _order(self, trial: Trial) -> TrialOrder:
         epochs = self.epochs(trial)
         return TrialOrder(
             number=trial.number,
-            training=replace(order, topic=f"trial {trial.number}"),
+            training=self._training(trial),
             metric=self.table.metric,
             epochs=epochs,
             history=tuple(row for row in trial.history if row["epoch"] < epochs),
@@ -259,6 +262,7 @@ class Sweep:
     def trained(self, number: int) -> None:
         """Mark a trial's training as finished: a run takes it from the store now."""
         trial = self.trials[number - 1]
+        note_training(self.prepared, self._training(trial))
         self.context.store.finish("train", trial.key, {"model": self.model})
         shutil.rmtree(self.folder_of(trial) / RAY_FOLDERS, ignore_errors=True)
         self._end(trial, "finished")

@@ -2,7 +2,7 @@
 
 import hashlib
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from fineseg.errors import BudgetSpent, FinesegError
 from fineseg.runs import part_key, training_key
 from fineseg.scheduling.orders import TrainingOrder
 from fineseg.stages.context import Context
+from fineseg.stages.held_out import RECORD, record_training, trained_on
 from fineseg.stages.prepare import Prepared
 from fineseg.store import CURVE, NOT_MATCHED, WEIGHTS, content_key, read_rows, write_text
 
@@ -21,11 +22,12 @@ OUT_OF_BUDGET = "the budget is spent"
 
 @dataclass(frozen=True)
 class Trained:
-    """One model's training in the store: its key, folder and weights file."""
+    """One model's training in the store: its key, folder and weights file, and the fold that it leaves out, if any."""
 
     model: str
     key: str
     folder: Path
+    fold: int | None = None
 
     @property
     def weights(self) -> Path:
@@ -34,46 +36,59 @@ class Trained:
 
 
 def train(context: Context, prepared: Prepared) -> dict[str, Trained]:
-    """Train what is missing, several models side by side where there is room; return all trainings by model.
+    """Train what is missing, several models side by side where there is room; return all trainings by name.
 
-    Two models of one key share a training; a model whose weights were given is not trained. Raises `FinesegError`
-    after all others have ended when one fails.
+    A training has its model's name; with folds a model has one for each, named like "m1 fold 0". Two models of one key
+    share a training; a model whose weights were given is not trained. Raises `FinesegError` after all others have ended
+    when one fails.
     """
-    given = {model: _given(context, prepared, model, file) for model, file in context.weights.items()}
-    own = [model for model in context.profile.chosen if model not in given]
-    trained = _train(context, prepared, own, whole=False)
-    return {model: given[model] if model in given else trained[model] for model in context.profile.chosen}
+    trained: dict[str, Trained] = {}
+    for model in context.profile.chosen:
+        if model in context.weights:
+            trained[model] = _given(context, prepared, model, context.weights[model])
+        else:
+            trained |= find_trainings(context, prepared, model)
+    own = {name: entry for name, entry in trained.items() if entry.model not in context.weights}
+    _train(context, prepared, own, whole=False)
+    return trained
 
 
 def train_final(context: Context, prepared: Prepared, trained: Mapping[str, Trained]) -> dict[str, Trained]:
     """Return what predicts the test split: the scored trainings, or where the profile says so one on all images."""
     profile = context.profile
-    whole = [m for m in trained if profile.train_of(m).final == "all" and m not in context.weights]
-    return {**trained, **_train(context, prepared, whole, whole=True)}
+    models = [m for m in profile.chosen if profile.train_of(m).final == "all" and m not in context.weights]
+    whole = {model: find_training(context, prepared, model, whole=True) for model in models}
+    _train(context, prepared, whole, whole=True)
+    final: dict[str, Trained] = {}
+    for name, entry in trained.items():
+        final |= {entry.model: whole[entry.model]} if entry.model in whole else {name: entry}
+    return final
 
 
-def _train(context: Context, prepared: Prepared, models: Sequence[str], *, whole: bool) -> dict[str, Trained]:
-    trained = {model: find_training(context, prepared, model, whole=whole) for model in models}
+def _train(context: Context, prepared: Prepared, trained: Mapping[str, Trained], *, whole: bool) -> None:
+    """Run those trainings, by name, that the store lacks."""
     missing: dict[str, TrainingOrder] = {}
-    for entry in trained.values():
-        if context.store.finished("train", entry.key) is None and entry.key not in missing:
-            missing[entry.key] = training_order(context, prepared, entry, whole=whole)
-    failures = run_orders(context, missing)
-    lines = [f"model {missing[key].model}: {line}" for key, line in failures.items() if line != OUT_OF_BUDGET]
+    for name, entry in trained.items():
+        order = training_order(context, prepared, entry, whole=whole, topic=name)
+        if context.store.finished("train", entry.key) is None:
+            missing.setdefault(entry.key, order)
+        elif not (entry.folder / RECORD).exists():  # of an older store, under the key of just these images
+            note_training(prepared, order)
+    failures = run_orders(context, prepared, missing)
+    lines = [f"model {missing[key].topic}: {line}" for key, line in failures.items() if line != OUT_OF_BUDGET]
     if len(lines) < len(failures):
         lines.append(_budget_line(context, trained, whole=whole))
     if failures:
         raise FinesegError("\n".join(lines))
-    return trained
 
 
 def _budget_line(context: Context, trained: Mapping[str, Trained], *, whole: bool) -> str:
     """Say what was done within the budget, what is left, and how to go on."""
-    done = [model for model, entry in trained.items() if context.store.finished("train", entry.key) is not None]
+    done = [name for name, entry in trained.items() if context.store.finished("train", entry.key) is not None]
     left = [
-        f"{model}{' on all images' * whole} ({_epochs(entry)} of {context.profile.train_of(model).epochs} epochs)"
-        for model, entry in trained.items()
-        if model not in done
+        f"{name}{' on all images' * whole} ({_epochs(entry)} of {context.profile.train_of(entry.model).epochs} epochs)"
+        for name, entry in trained.items()
+        if name not in done
     ]
     meter = context.meter
     used = f"the budget of {meter.budget.words()} is spent ({meter.budget.words(meter.spent())})" if meter else ""
@@ -88,10 +103,22 @@ def _epochs(entry: Trained) -> int:
     return max((row["epoch"] for row in read_rows(entry.folder / CURVE)), default=0)
 
 
+def find_trainings(context: Context, prepared: Prepared, model: str) -> dict[str, Trained]:
+    """Return where a model's trainings stand in the store, or will, by name: one, or one for each fold."""
+    if not prepared.folds:
+        return {model: find_training(context, prepared, model)}
+    return {f"{model} fold {part.fold}": find_training(context, part, model) for part in prepared.folds}
+
+
 def find_training(context: Context, prepared: Prepared, model: str, *, whole: bool = False) -> Trained:
-    """Return where a model's training stands in the store, or will."""
+    """Return where a model's training on the training split, or on all labelled images, stands in the store, or will.
+
+    Raises `ValueError` for data in folds: with them a training is scored on what its own fold's data say.
+    """
+    if prepared.folds and not whole:
+        raise ValueError("a training on all folds is scored on what it has seen")
     key = training_key(context.profile, context.catalog, model, prepared.digests, prepared.splits, whole=whole)
-    return Trained(model, key, context.store.folder("train", key))
+    return Trained(model, key, context.store.folder("train", key), prepared.fold)
 
 
 def _given(context: Context, prepared: Prepared, model: str, file: Path) -> Trained:
@@ -108,11 +135,14 @@ def _given(context: Context, prepared: Prepared, model: str, file: Path) -> Trai
         with context.store.writing("train", key), context.console.task(f"loading weights of {model}"):
             from fineseg.mm.given import take_weights
 
-            classes = len(prepared.splits.train.categories)
-            surplus = take_weights(table, context.catalog, classes, file, entry.weights)
+            train = prepared.splits.train
+            classes, stuff = len(train.categories), len(train.stuff)
+            surplus = take_weights(table, context.catalog, classes, file, entry.weights, num_stuff=stuff)
             context.store.finish("train", key, {"model": model, "weights": str(file), "not in the network": surplus})
         for line in surplus:
             context.console.say(f"{file}: {line}")
+    if (seen := trained_on(file)) is not None:  # they are some store's: its record goes on with them
+        record_training(entry.weights, seen)
     return entry
 
 
@@ -134,12 +164,24 @@ def training_order(
         checkpoint=table.checkpoint,
         epochs=table.epochs,
         whole=whole,
+        fold=entry.fold,
+        folds_file="" if prepared.folds_file is None else str(prepared.folds_file),
         topic=topic,
         meter=context.meter,
     )
 
 
-def run_orders(context: Context, missing: Mapping[str, TrainingOrder]) -> dict[str, str]:
+def note_training(prepared: Prepared, order: TrainingOrder) -> None:
+    """Record beside the weights which images they were trained on, and those of the weights that they started from."""
+    part = prepared if order.fold is None or not prepared.folds else prepared.folds[order.fold]
+    split = part.splits.everything() if order.whole else part.splits.train
+    images = {prepared.hashes[str(image.file)] for image in split.images}
+    start = order.tables["models"][order.model].get("weights")
+    before = trained_on(Path(start)) if isinstance(start, str) else None
+    record_training(Path(order.folder) / WEIGHTS, images | (before or frozenset()))
+
+
+def run_orders(context: Context, prepared: Prepared, missing: Mapping[str, TrainingOrder]) -> dict[str, str]:
     """Run trainings by key, which may be of several profiles; return what went wrong, by key, in a line each.
 
     The line of a training that the budget stopped is `OUT_OF_BUDGET`.
@@ -168,6 +210,7 @@ def run_orders(context: Context, missing: Mapping[str, TrainingOrder]) -> dict[s
 
         def ended(order: TrainingOrder) -> None:
             topic = order.topic or order.model
+            note_training(prepared, order)
             context.store.finish("train", keys[topic], {"model": order.model})
             shown[topic].close()
 
@@ -182,7 +225,8 @@ def run_orders(context: Context, missing: Mapping[str, TrainingOrder]) -> dict[s
 def _say_start(context: Context, order: TrainingOrder) -> None:
     """Say what a training took of the checkpoint that its model starts from; its folder holds the whole list."""
     list_of_all = Path(order.folder) / NOT_MATCHED
-    if order.tables["models"][order.model].get("weights") in (None, "none") or not list_of_all.exists():
+    started_from = order.tables["models"][order.model].get("weights")
+    if started_from in (None, "none") or order.fold or not list_of_all.exists():  # the same for every fold
         return
     for line in list_of_all.read_text(encoding="utf-8").splitlines():
         shown = line if len(line) <= SHOWN else f"{line[:SHOWN]} ... (whole in {list_of_all})"

@@ -1,1 +1,1 @@
-"""Backbones (ResNet, ResNeXt, Res2Net, MobileNetV2) and necks (FPN, FPN + BFP, NAS-FPN) for fineseg."""
+"""Backbones (ResNet, ResNeXt, Res2Net, SENet, MobileNetV2) and necks (FPN, FPN + BFP, NAS-FPN) for fineseg."""

@@ -13,6 +13,7 @@ from fineseg_backbones.options import (
     ResidualOptions,
     ResNetOptions,
     ResNeXtOptions,
+    SENetOptions,
 )
 from fineseg_backbones.pretrained import residual_state
 
@@ -52,6 +53,28 @@ def build_res2net(options: Res2NetOptions) -> BackboneSpec:
 
     config = _config(options, Res2Net, widths=(options.base_channels // 2, options.base_width))
     return _spec(options, config | {"scales": options.scales, "base_width": options.base_width}, deep_stem=True)
+
+
+def build_senet(options: SENetOptions) -> BackboneSpec:
+    """Return a SENet-154, or a smaller net of its kind."""
+    from fineseg_backbones.senet import EXPANSION, SENet, senet_state
+
+    config = {
+        "type": SENet,
+        "stage_blocks": options.stage_blocks,
+        "base_channels": options.base_channels,
+        "groups": options.groups,
+        "frozen_stages": options.frozen,
+        "norm_eval": options.norm_eval,
+        "norm_trainable": options.norm_trainable,
+        "checkpointing": options.checkpointing,
+    }
+    return BackboneSpec(
+        config,
+        channels=tuple(options.base_channels * EXPANSION * 2**i for i in range(4)),
+        strides=STRIDES,
+        weights=None if options.weights is None else Weights(options.weights, senet_state),
+    )
 
 
 def build_mobilenet_v2(options: MobileNetV2Options) -> BackboneSpec:

@@ -11,7 +11,7 @@ GROUPS = 32
 
 def build_fpn(options: FPNOptions, backbone: BackboneSpec) -> NeckSpec:
     """Return a feature pyramid over all maps of the backbone; what is beyond them is pooled from the last level."""
-    from mmdet.models.necks import FPN
+    from fineseg_backbones.fpn import FPN
 
     maps = len(backbone.channels)
     if options.outputs < maps:
@@ -23,6 +23,7 @@ def build_fpn(options: FPNOptions, backbone: BackboneSpec) -> NeckSpec:
         "in_channels": list(backbone.channels),
         "out_channels": options.channels,
         "num_outs": options.outputs,
+        "gap": options.gap,
         "norm_cfg": _norm(options.norm, options.channels),
     }
     return NeckSpec(config, options.channels, pyramid_strides(backbone.strides, options.outputs))

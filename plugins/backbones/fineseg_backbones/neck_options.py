@@ -15,6 +15,9 @@ class FPNOptions(Options):
         5, ge=1, le=8, description="levels; those beyond the backbone's maps are the last one at every second pixel"
     )
     norm: Literal["none", "bn", "gn"] = Field("none", description="normalisation layer after every conv")
+    gap: bool = Field(
+        False, description="add the last map's mean over the whole image, through a linear layer, to its lateral conv"
+    )
 
 
 class FPNBFPOptions(FPNOptions):

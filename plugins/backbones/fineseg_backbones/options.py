@@ -110,6 +110,46 @@ class Res2NetOptions(ResidualOptions):
     base_width: PositiveInt = Field(26, description="channels of each split in c2; every later stage doubles them")
 
 
+class SENetOptions(Options):
+    """SENet-154 (arXiv 1709.01507). Stages are c2, c3, c4, c5, at 1/4, 1/8, 1/16, 1/32 of the image's side."""
+
+    base_channels: int = Field(
+        64,
+        ge=4,
+        multiple_of=4,
+        description="a quarter of c2's channels; every later stage doubles them, and blocks are twice as wide inside",
+    )
+    groups: PositiveInt = Field(64, description="groups of the blocks' 3x3")
+    stage_blocks: StageBlocks = Field((3, 8, 36, 3), description="blocks in c2, c3, c4, c5")
+    frozen_stages: int | None = Field(
+        None,
+        ge=-1,
+        le=4,
+        description="-1: all is trained; 0: the stem is frozen; n: the stem and the first n stages are. "
+        "Unset: 0 with weights, -1 without",
+    )
+    norm_eval: bool = Field(True, description="keep the running statistics of batch norm fixed in training")
+    norm_trainable: bool = Field(True, description="train scale and shift of the normalisation layers")
+    checkpointing: bool = Field(False, description="recompute the blocks in the backward pass: less memory, more time")
+    weights: WeightsSource = Field(None, description="ImageNet weights: a file path, an http(s) address, or 'none'")
+
+    @property
+    def frozen(self) -> int:
+        """Return the number of frozen stages, -1 for none: random weights are never frozen unasked."""
+        if self.frozen_stages is not None:
+            return self.frozen_stages
+        return -1 if self.weights is None else 0
+
+    @model_validator(mode="after")
+    def _groups_divide_widths(self) -> "SENetOptions":
+        if 2 * self.base_channels % self.groups:
+            raise ValueError(
+                f"groups = {self.groups} must divide the narrowest block's width, 2 * base_channels = "
+                f"{2 * self.base_channels}"
+            )
+        return self
+
+
 class MobileNetV2Options(Options):
     """MobileNetV2 (arXiv 1801.04381) of width 1.0.
 

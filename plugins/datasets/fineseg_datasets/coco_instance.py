@@ -13,9 +13,9 @@ from fineseg_datasets.options import SPLIT, CocoInstanceOptions
 def read(options: CocoInstanceOptions, root: Path, split: str) -> Split:
     """Read one split; raises `FinesegError`."""
     annotations = root / fill(options.annotations, split, "annotations")
-    if not annotations.is_file() and isinstance(options.annotations, str):
+    if not annotations.exists() and isinstance(options.annotations, str):
         raise FinesegError(f"{annotations}: no such file; splits at hand: {', '.join(find(root, options.annotations))}")
-    found = read_coco(annotations, root / fill(options.images, split, "images"), split)
+    found = read_coco(annotations, root / fill(options.images, split, "images"), split, group=options.group)
     return found if options.classes is None else keep_classes(found, options.classes, str(annotations))
 
 
@@ -33,7 +33,10 @@ def find(root: Path, pattern: str) -> list[str]:
     if Path(pattern).is_absolute():
         return ["none"]
     name = re.compile(re.escape(pattern).replace(re.escape(SPLIT), "([^/]+)", 1).replace(re.escape(SPLIT), r"\1"))
-    files = (file.relative_to(root).as_posix() for file in root.glob(pattern.replace(SPLIT, "*")))
+    try:
+        files = [file.relative_to(root).as_posix() for file in root.glob(pattern.replace(SPLIT, "*"))]
+    except (ValueError, IndexError):  # a pattern that means nothing, such as `**a` or `.`
+        return ["none"]
     return sorted(match[1] for match in map(name.fullmatch, files) if match and match.groups()) or ["none"]
 
 

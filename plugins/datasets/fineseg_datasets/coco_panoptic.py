@@ -11,7 +11,7 @@ from fineseg_datasets.options import CocoPanopticOptions
 def read(options: CocoPanopticOptions, root: Path, split: str) -> Split:
     """Read one split: its things as instances, its maps by path; raises `FinesegError`."""
     annotations = root / fill(options.annotations, split, "annotations")
-    if not annotations.is_file() and isinstance(options.annotations, str):
+    if not annotations.exists() and isinstance(options.annotations, str):
         raise FinesegError(f"{annotations}: no such file; splits at hand: {', '.join(find(root, options.annotations))}")
     maps, images = (root / fill(getattr(options, name), split, name) for name in ("maps", "images"))
     classes = None if options.classes is None else root / options.classes

@@ -45,6 +45,11 @@ class CocoInstanceOptions(Options):
     classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         None, description="names of the classes to keep; all if absent"
     )
+    group: str = Field(
+        "",
+        description="field of the images' rows that names what belongs together (scene, room, patient), which random "
+        "hold-out and folds never divide; each row of a labelled split has it; none if empty",
+    )
 
 
 class CocoPanopticOptions(Options):

@@ -6,6 +6,7 @@ colours are the ids of segments, which the JSON gives their categories.
 
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -143,6 +144,8 @@ def check(options: CocoPanopticSubmissionOptions, split: Split, path: Path) -> l
         return [str(error)]
     except FileNotFoundError:
         return [f"{path}: no such file"]
+    except OSError as error:
+        return [f"{path}: cannot be read ({error.strerror or error})"]
     except Exception as error:  # a damaged zip fails in zipfile in a dozen ways
         return [f"{path}: is no readable zip ({' '.join(str(error).split())})"]
 
@@ -151,6 +154,7 @@ def _check_archive(archive: zipfile.ZipFile, path: Path, name: str, split: Split
     document = _load(archive, path, f"{name}.json")
     maps, faults = _read_maps(document, name, split)
     used = {str(each.file) for each in maps.values()}
+    members = Counter(archive.namelist())
     for member in archive.namelist():
         if member not in used and member not in (f"{name}.json", f"{name}/"):
             faults.append(
@@ -158,7 +162,10 @@ def _check_archive(archive: zipfile.ZipFile, path: Path, name: str, split: Split
             )
 
     def look(image: ImageInfo) -> str | None:
-        return _map_fault(archive, path, split, image, maps[image.id])
+        panoptic = maps[image.id]
+        if members[panoptic.file.as_posix()] != 1:
+            return f"{path}: {panoptic.file.as_posix()}: must be in the zip once, as the map of image {image.id}"
+        return _map_fault(archive, path, split, image, panoptic)
 
     images = [image for image in split.images if image.id in maps]
     return faults + [fault for fault in _in_threads(look, images) if fault is not None]
@@ -216,8 +223,6 @@ def _map_fault(
 ) -> str | None:
     member = panoptic.file.as_posix()
     where = f"{path}: {member}"
-    if archive.namelist().count(member) != 1:
-        return f"{where}: must be in the zip once, as the map of image {image.id}"
     if archive.getinfo(member).file_size > 8 * image.width * image.height + 2**16:
         return f"{where}: is said to be larger than any PNG of {image.width} x {image.height} pixels"
     try:

@@ -43,6 +43,22 @@ def generate_showroom(options: ShowroomOptions, folder: Path, split: str, progre
     generate(options, folder, split, progress)
 
 
+def read_showroom_panoptic(options: ShowroomOptions, root: Path, split: str) -> Split:
+    """Read a drawn split, things and stuff."""
+    from fineseg_datasets.showroom_dataset import read_panoptic_rooms
+
+    return read_panoptic_rooms(options, root, split)
+
+
+def generate_showroom_panoptic(
+    options: ShowroomOptions, folder: Path, split: str, progress: Callable[[int, int], None]
+) -> None:
+    """Draw a split in COCO's panoptic format."""
+    from fineseg_datasets.showroom_dataset import generate_panoptic
+
+    generate_panoptic(options, folder, split, progress)
+
+
 def read_threedfuture(options: ThreeDFutureOptions, root: Path, split: str) -> Split:
     """Read a split of 3D-FUTURE."""
     from fineseg_datasets.threedfuture import read
@@ -119,7 +135,14 @@ def fineseg_datasets() -> Iterator[Dataset]:
     )
     yield Dataset("3dfuture", "3D-FUTURE, 34 classes of furniture in rooms", ThreeDFutureOptions, read_threedfuture)
     yield Dataset(
-        "showroom", "furnished rooms, drawn: 14 classes, no download", ShowroomOptions, read_showroom, generate_showroom
+        "showroom", "furnished rooms, drawn: 13 classes, no download", ShowroomOptions, read_showroom, generate_showroom
+    )
+    yield Dataset(
+        "showroom-panoptic",
+        "the same rooms with 4 things and 8 stuff classes of COCO's",
+        ShowroomOptions,
+        read_showroom_panoptic,
+        generate_showroom_panoptic,
     )
 
 

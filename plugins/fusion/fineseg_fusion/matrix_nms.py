@@ -11,6 +11,8 @@ from fineseg import Instances
 from fineseg.data.masks import ious
 
 Kernel = Callable[[np.ndarray], np.ndarray]
+BLOCK = 64
+"""Masks that are compared with all after them in one call: fewer calls, but some pairs twice."""
 
 
 def gaussian(sigma: float) -> Kernel:
@@ -37,9 +39,17 @@ def matrix_nms(instances: Instances, kernel: Kernel) -> np.ndarray:
     for label in np.unique(labels):
         places = order[labels == label]
         counts = instances.masks[places].tolist()
-        iou = np.triu(ious(counts, counts, instances.height, instances.width), k=1)
-        lowered[places] *= _decay(iou, kernel)
+        lowered[places] *= _decay(_upper_ious(counts, instances.height, instances.width), kernel)
     return lowered
+
+
+def _upper_ious(counts: list[bytes], height: int, width: int) -> np.ndarray:
+    """Return the IoU [N, N] of masks with those after them, 0 elsewhere."""
+    iou = np.zeros((len(counts), len(counts)))
+    for start in range(0, len(counts), BLOCK):
+        iou[start : start + BLOCK, start:] = ious(counts[start : start + BLOCK], counts[start:], height, width)
+    upper: np.ndarray = np.triu(iou, k=1)
+    return upper
 
 
 def _decay(iou: np.ndarray, kernel: Kernel) -> np.ndarray:

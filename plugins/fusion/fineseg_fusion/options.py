@@ -58,7 +58,14 @@ class MatrixNMSOptions(Options):
 class BestPerClassOptions(Options):
     """Options of `best-per-class`."""
 
-    min_support: int = Field(10, ge=1, description="true objects that a class needs for a choice by its own AP")
+    by: Literal["class", "class-and-size"] = Field(
+        "class",
+        description="what has a model of its own: each class, or each class in each area range of the metric, by the "
+        "area of a detection's mask",
+    )
+    min_support: int = Field(
+        10, ge=1, description="true objects that a class, or a class in an area range, needs for a choice by its own AP"
+    )
     max_per_image: int = Field(100, ge=1, description="detections kept in an image, highest scores first")
 
 

@@ -7,9 +7,10 @@ winner's settings.
 from typing import Any
 
 from mmdet.models.detectors import HybridTaskCascade
-from mmdet.models.roi_heads.mask_heads import HTCMaskHead
+from mmdet.models.losses import CrossEntropyLoss
+from mmdet.models.roi_heads.mask_heads import FusedSemanticHead, HTCMaskHead
 
-from fineseg import HeadInput, HeadSpec
+from fineseg import FinesegError, HeadInput, HeadSpec
 from fineseg_htc.options import HTCOptions
 from fineseg_htc.predictor import HTCPredictor, ScoredHTCPredictor
 from fineseg_htc.roi_head import HTCRoIHead
@@ -33,6 +34,8 @@ STDS = ((0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.06
 """What the box regression's targets are divided by."""
 WEIGHTS = (1.0, 0.5, 0.25)
 """What a stage's losses count."""
+SEMANTIC_STRIDE = 8
+"""Pixels of the image along a side of what the semantic branch sees as one."""
 
 
 def htc(options: HTCOptions, head_input: HeadInput) -> HeadSpec:
@@ -51,6 +54,8 @@ def htc(options: HTCOptions, head_input: HeadInput) -> HeadSpec:
     }
     if options.mask_scoring:
         roi_head["mask_iou_head"] = mask_iou_head(head_input.channels, options.mask_roi, box.width, head_input)
+    if options.semantic:
+        roi_head |= _semantic_branch(options, head_input)
     mask_train = {"mask_size": options.mask_roi * 2}
     rcnn = [roi_training(box, iou, mask_train, match_low_quality=True, scored=options.mask_scoring) for iou in IOUS]
     detector = {
@@ -64,7 +69,8 @@ def htc(options: HTCOptions, head_input: HeadInput) -> HeadSpec:
         },
         "test_cfg": {"rpn": proposal_config(options.rpn.test_proposals), "rcnn": {"mask_thr_binary": 0.5}},
     }
-    return HeadSpec(detector, ScoredHTCPredictor if options.mask_scoring else HTCPredictor)
+    predictor = ScoredHTCPredictor if options.mask_scoring else HTCPredictor
+    return HeadSpec(detector, predictor, needs_semantic=options.semantic)
 
 
 def _mask_head(options: HTCOptions, head_input: HeadInput, *, first: bool) -> Config:
@@ -78,4 +84,30 @@ def _mask_head(options: HTCOptions, head_input: HeadInput, *, first: bool) -> Co
         "conv_out_channels": head_input.channels,  # which the features of the stage before are added to
         "num_classes": head_input.num_classes,
         "loss_mask": mask_loss(),
+    }
+
+
+def _semantic_branch(options: HTCOptions, head_input: HeadInput) -> Config:
+    """Return what sees the whole pyramid at stride 8, and what pools its features for masks and, coarser, boxes."""
+    if not head_input.num_stuff:
+        raise FinesegError(
+            "head htc: semantic = true learns the class of every pixel, but the data have no stuff classes; use "
+            "panoptic data, or leave the branch out"
+        )
+    level = head_input.strides.index(SEMANTIC_STRIDE)
+    extractor = single_extractor(options.mask_roi, 0, True, head_input)
+    return {
+        "semantic_fusion": ("bbox", "mask"),
+        "semantic_roi_extractor": {**extractor, "featmap_strides": [SEMANTIC_STRIDE]},
+        "semantic_head": {
+            "type": FusedSemanticHead,
+            "num_ins": len(head_input.strides),
+            "fusion_level": level,
+            "seg_scale_factor": 1 / SEMANTIC_STRIDE,
+            "num_convs": 4,
+            "in_channels": head_input.channels,
+            "conv_out_channels": head_input.channels,
+            "num_classes": head_input.num_classes + head_input.num_stuff,
+            "loss_seg": {"type": CrossEntropyLoss, "ignore_index": 255, "avg_non_ignore": True, "loss_weight": 0.2},
+        },
     }

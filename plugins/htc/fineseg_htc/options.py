@@ -22,7 +22,7 @@ class CascadeBoxOptions(Options):
 
 
 class HTCOptions(Options):
-    """Hybrid Task Cascade (arXiv 1901.07518) of three stages, without its semantic branch."""
+    """Hybrid Task Cascade (arXiv 1901.07518) of three stages."""
 
     rpn: RPNOptions = RPNOptions()
     box: CascadeBoxOptions = CascadeBoxOptions()
@@ -34,4 +34,9 @@ class HTCOptions(Options):
         True,
         description="Mask Scoring R-CNN (arXiv 1903.00241) on the third stage: predict each mask's IoU with its object "
         "and multiply the score by it",
+    )
+    semantic: bool = Field(
+        False,
+        description="its semantic branch, for panoptic data: it learns the class of every pixel, things and stuff, and "
+        "adds what it sees to the features of boxes and masks",
     )

@@ -20,7 +20,8 @@ class HTCRoIHead(HybridTaskCascadeRoIHead):  # type: ignore[misc]
     """mmdet's head in configuration, weights and losses.
 
     With `mask_iou_head` it is a mask scoring head too (arXiv 1903.00241): in training that reads the last stage's
-    pooled features and its mask of the true class, and its loss counts as much as the other losses of that stage.
+    pooled features and its mask of the true class, and its loss counts as much as the other losses of that stage. With
+    `semantic_head` what that sees of the whole image is added to the pooled features of boxes and masks.
     """
 
     def __init__(self, *args: Any, mask_iou_head: Any = None, **kwargs: Any) -> None:
@@ -33,11 +34,11 @@ class HTCRoIHead(HybridTaskCascadeRoIHead):  # type: ignore[misc]
         x: Sequence[Tensor],
         sampling_results: list[Any],
         batch_gt_instances: list[Any],
-        semantic_feat: None = None,
+        semantic_feat: Tensor | None = None,
     ) -> dict[str, Any]:
-        """Return a stage's mask logits [R, K, S, S] and its losses as mmdet does; `semantic_feat` is not used."""
+        """Return a stage's mask logits [R, K, S, S] and its losses as mmdet does."""
         head, cfg = self.mask_head[stage], self.train_cfg[stage]
-        pooled = self._pooled(x, bbox2roi([result.pos_priors for result in sampling_results]))
+        pooled = self._pooled(x, bbox2roi([result.pos_priors for result in sampling_results]), semantic_feat)
         flow = None
         for before in self.mask_head[:stage]:
             flow = before(pooled, flow, return_logits=False)
@@ -52,34 +53,36 @@ class HTCRoIHead(HybridTaskCascadeRoIHead):  # type: ignore[misc]
             )
         return {"mask_preds": logits, **found}
 
-    def own_masks(self, x: Sequence[Tensor], rois: Tensor, labels: Tensor) -> Tensor:
+    def own_masks(self, x: Sequence[Tensor], rois: Tensor, labels: Tensor, semantic_feat: Tensor | None) -> Tensor:
         """Return mask probabilities [R, S, S], the mean over all stages, of the class `labels` [R].
 
-        rois [R, 5] are number of image and box; R may be 0.
+        rois [R, 5] are number of image and box; R may be 0. `semantic_feat` [B, C, H, W] is the semantic branch's.
         """
         side = 2 * self.mask_roi_extractor[-1].roi_layers[0].output_size[0]
         masks = rois.new_empty(len(rois), side, side)
         for some in _groups(len(rois)):
-            pooled, flow, stages = self._pooled(x, rois[some]), None, []
+            pooled, flow, stages = self._pooled(x, rois[some], semantic_feat), None, []
             for head in self.mask_head:
                 flow = head(pooled, flow, return_logits=False)
                 stages.append(_own_logits(head, flow, labels[some]).sigmoid())
             masks[some] = torch.stack(stages).mean(dim=0)
         return masks
 
-    def own_quality(self, x: Sequence[Tensor], rois: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
+    def own_quality(
+        self, x: Sequence[Tensor], rois: Tensor, labels: Tensor, masks: Tensor, semantic_feat: Tensor | None
+    ) -> Tensor:
         """Return the predicted IoU [R], unbounded, of mask probabilities [R, S, S] of `own_masks`; R may be 0."""
         quality = rois.new_empty(len(rois))
         for some in _groups(len(rois)):
-            every = self.mask_iou_head(self._pooled(x, rois[some]), masks[some].logit())
+            every = self.mask_iou_head(self._pooled(x, rois[some], semantic_feat), masks[some].logit())
             quality[some] = _of_class(every, labels[some])
         return quality
 
-    def _pooled(self, x: Sequence[Tensor], rois: Tensor) -> Tensor:
+    def _pooled(self, x: Sequence[Tensor], rois: Tensor, semantic_feat: Tensor | None) -> Tensor:
         """Return features [R, C, G, G]; every stage pools alike."""
         extractor = self.mask_roi_extractor[-1]
         pooled: Tensor = extractor(x[: extractor.num_inputs], rois)
-        return pooled
+        return pooled if semantic_feat is None else pooled + self.semantic_roi_extractor([semantic_feat], rois)
 
 
 def _own_logits(head: Any, cells: Tensor, labels: Tensor) -> Tensor:

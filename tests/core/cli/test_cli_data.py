@@ -1,7 +1,6 @@
 """`fineseg data sizes` as a user meets it."""
 
 import json
-import re
 import tomllib
 from pathlib import Path
 
@@ -54,21 +53,6 @@ def test_seed(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> N
 
     assert medians("--images", 20) == medians("--images", 20, "--seed", 0) != medians("--images", 20, "--seed", 1)
     assert medians("--seed", 1) == medians("--seed", 2)  # all images
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "missing argument"),
-        (("absent.json",), "absent.json: no such file"),
-        (("a.json", "--out", "sizes.docx"), "--out sizes.docx: the figure is written as .png or .svg"),
-        (("a.json", "--images", "0"), "invalid value for '--images'"),
-    ],
-)
-def test_faults(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:
-    code, out, err = call(capsys, "data", "sizes", *arguments)
-    assert (code, out) == (1, "")
-    assert re.match(f"error: {re.escape(message)}", err)
 
 
 def test_names() -> None:

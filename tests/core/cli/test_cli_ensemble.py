@@ -175,61 +175,6 @@ def test_files_of_any_form_and_without_scores(tmp_path: Path, ensemble: Callable
 METHOD = ("--method", "linear-interpolation")
 
 
-@pytest.mark.parametrize(
-    ("options", "lines"),
-    [
-        (("--method", "linear-interpolatio"), [r"unknown ensembler 'linear-interpolatio'; did you mean "]),
-        ((*METHOD, "--scores", "1,x"), ["--scores 1,x: must be numbers, such as 77.4,76.9"]),
-        ((*METHOD, "--scores", "1,nan"), ["--scores 1,nan: must be numbers, such as 77.4,76.9"]),
-        ((*METHOD, "--scores", "1"), ["--scores 1: 1 scores for 2 files; give one each, in their order"]),
-        ((*METHOD, "--scores", "1,2", "--ground-truth", "g"), ["--scores and --ground-truth: give one of them"]),
-        ((*METHOD, "--option", "nms_iou"), ["--option nms_iou: must be KEY=VALUE, such as nms_iou=0.5"]),
-        (
-            (*METHOD, "--option", "nms_iou=2", "--option", "thetamin=1"),
-            [
-                "linear-interpolation.nms_iou: must be 1 or less, not 2",
-                "linear-interpolation.thetamin: unknown key; did you mean theta_min",
-            ],
-        ),
-        (
-            (*METHOD, "--option", "theta_min=0.9", "--option", "theta_max=0.5"),
-            ["linear-interpolation: theta_min 0.9 is above theta_max 0.5; exchange them"],
-        ),
-        (
-            ("--method", "linear-reweight", "--option", "ranking=per-class", "--scores", "1,2"),
-            ["ensembler linear-reweight: ranking per class wants one AP a class from every model"],
-        ),
-    ],
-)
-def test_faults_are_a_line_each(
-    options: tuple[str, ...], lines: list[str], tmp_path: Path, ensemble: Callable[..., Answer]
-) -> None:
-    files, _ = two_files(tmp_path)
-    code, out, err = ensemble(*files, *options, "--out", tmp_path / "c.json")
-    found = err.splitlines()
-    assert (code, out, len(found)) == (1, "", len(lines)), err
-    assert all(line.startswith(f"error: {start}") for line, start in zip(found, lines, strict=True)), err
-    assert not (tmp_path / "c.json").exists()
-
-
-def test_files_that_contradict_each_other(tmp_path: Path, ensemble: Callable[..., Answer]) -> None:
-    files, _ = two_files(tmp_path)
-    rows = json.loads(files[1].read_text())
-    image = rows[0]["image_id"]
-    rows[0]["segmentation"]["size"] = [16, 64]
-    no_size = {**rows[0], "image_id": 1000, "segmentation": {"counts": "0"}}
-    cases = [
-        (rows, f"[0]: segmentation: size is [16, 64]; image {image} is [32, 32] (height, width)"),
-        ([no_size], "[0]: segmentation: size is null; it must be [height, width]"),
-        ([{"image_id": 1}], "[0]: category_id is missing"),
-        ({"images": []}, ": must be a list of results, not an object"),
-    ]
-    for content, line in cases:
-        wrong = write(tmp_path / "w.json", content)
-        code, out, err = ensemble(files[0], wrong, *METHOD, "--out", tmp_path / "c.json")
-        assert (code, out, err) == (1, "", f"error: {wrong}{line}\n")
-
-
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     files, _ = two_files(tmp_path)
     assert heavy_after("ensemble", *files, *METHOD, "--out", tmp_path / "c.json") == set()

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from imported import heavy_after
 from panoptic_cases import categories, change, count_by_loops, draw_pair, write_maps
-from PIL import Image
 
 from fineseg import PanopticMap, Segment
 from fineseg.cli.main import main
@@ -175,26 +174,6 @@ def test_wrong_ground_truth_is_one_line(
     change(files.truth, **{key: value})
     code, out, err = evaluate(files.predictions, files.truth, "--json")
     assert (code, out, err) == (1, "", f"error: {files.truth}: {line}\n")
-
-
-def test_wrong_files_are_one_line(files: Files, evaluate: Callable[..., Answer]) -> None:
-    first = json.loads(files.predictions.read_text())["annotations"][0]
-    png = files.predictions.with_suffix("") / first["file_name"]
-    whole = png.read_bytes()
-    palette = Image.fromarray(np.zeros((2, 2), np.uint8)).convert("P")
-    for break_it, line in (
-        (lambda: png.write_bytes(whole[: len(whole) // 2]), f"{png}: is no readable PNG ("),
-        (lambda: palette.save(png), f"{png}: its colours are 'P'; must be RGB, whose three bytes are a segment's id"),
-        (lambda: Image.new("RGB", (2, 2)).save(png, "JPEG"), f"{png}: is no readable PNG (cannot identify image"),
-        (png.unlink, f"{png}: no such file"),
-        (png.mkdir, f"{png}: cannot be read ("),
-        (lambda: files.predictions.write_text("[]"), f"{files.predictions}: must be an object with annotations, not"),
-        (lambda: files.predictions.write_text("{"), f"{files.predictions}: line 1, column 2: no valid JSON"),
-        (files.predictions.unlink, f"{files.predictions}: no such file"),
-    ):
-        break_it()
-        code, out, err = evaluate(files.predictions, files.truth, "--json")
-        assert (code, out) == (1, "") and err.startswith(f"error: {line}") and err.count("\n") == 1, err
 
 
 @pytest.mark.parametrize(("option", "value"), [("--area", "small:0:5"), ("--max-detections", "1,10,100")])

@@ -153,23 +153,6 @@ def test_planted_fault_in_the_json(
     assert check(file) == (1, "", f"error: {file}: {NAME}: {line}\n")
 
 
-@pytest.mark.parametrize(
-    ("members", "line"),
-    [
-        ({"results.json": "{}"}, f"must hold {NAME} once; it holds 'results.json'"),
-        ({}, f"must hold {NAME} once; it holds nothing"),
-        ({NAME: "{}", "notes.txt": ""}, f"must hold {NAME} alone; it also holds 'notes.txt'"),
-        ({NAME: '{"annotations": [{'}, f"{NAME}: line 1, column 19: no valid JSON ("),
-    ],
-)
-def test_planted_fault_in_the_zip(
-    members: dict[str, str], line: str, tmp_path: Path, check: Callable[..., Answer]
-) -> None:
-    file = zipped(tmp_path / "s.zip", members)
-    code, out, err = check(file)
-    assert (code, out) == (1, "") and err.startswith(f"error: {file}: {line}") and err.count("\n") == 1
-
-
 def test_every_fault_is_a_line(site: Path, tmp_path: Path, check: Callable[..., Answer]) -> None:
     def change(document: Any) -> None:
         document["annotations"][0]["score"] = 2

@@ -12,7 +12,8 @@ from PIL import Image
 
 from fineseg import Category, FinesegError, ImageInfo, Split, TrueObject
 from fineseg.data import checks, masks
-from fineseg.data.checks import Finding, check_data, hash_files, image_listing
+from fineseg.data.checks import check_data, hash_files, image_listing, known_hashes, remember
+from fineseg.data.findings import Finding
 from fineseg.data.split import RLE
 
 SIZE = (48, 64)
@@ -116,7 +117,108 @@ def test_objects(split: Split, planted: TrueObject, finding: str) -> None:
 
 
 def test_box_may_touch_the_border(split: Split) -> None:
-    assert check_data({"train": with_object(split, true_object(2, box=(-0.5, 0, 64.5, 48)))}) == []
+    mask = np.ones(SIZE, bool)
+    whole = TrueObject(2, 0, (-0.5, 0, 64.5, 48), RLE(size=[*SIZE], counts=masks.encode(mask)), float(mask.sum()))
+    assert check_data({"train": with_object(split, whole)}) == []
+
+
+def filled(rows: int, columns: int, box: tuple[float, ...], area: float) -> TrueObject:
+    """Return an object whose mask begins at (0, 0)."""
+    mask = np.zeros(SIZE, bool)
+    mask[:rows, :columns] = True
+    return TrueObject(2, 0, box, RLE(size=[*SIZE], counts=masks.encode(mask)), area)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("planted", "finding"),
+    [
+        (filled(20, 20, (0, 0, 22.9, 20), 400), None),  # 3 pixels are rounding
+        (filled(20, 20, (0, 0, 23.5, 20), 400), "box-off: its box [0, 0, 23.5, 20] does not fit its mask, which fills"),
+        (filled(20, 20, (4, 0, 20, 20), 400), "box-off: its box [4, 0, 20, 20] does not fit its mask, which fills"),
+        (filled(20, 60, (0, 0, 65, 20), 1200), None),  # within a tenth of the side
+        (filled(20, 20, (0, 0, 20, 20), 599), None),
+        (filled(20, 20, (0, 0, 20, 20), 601), "area-off: its area is given as 601; its mask has 400 pixels"),
+        (filled(20, 20, (0, 0, 20, 20), 0), "area-off: its area is given as 0; its mask has 400 pixels"),
+        (filled(4, 4, (0, 0, 4, 4), 30), None),  # so few pixels are no measure
+        (filled(48, 64, (0, 0, 64, 48), 3073), "area-off: its area is given as 3073; the image has 3072 pixels"),
+        (
+            filled(48, 64, (-4, 0, 64, 48), 3072),
+            "box-beyond: its box [-4, 0, 64, 48] is larger than the image of 64 x 48 by 4 pixels",
+        ),
+    ],
+)
+def test_boxes_and_areas_against_masks(split: Split, planted: TrueObject, finding: str | None) -> None:
+    found = [f"{each.kind}: {each.what}" for each in check_data({"train": with_object(split, planted)})]
+    assert [text[: len(finding or "")] for text in found] == ([finding] if finding else [])
+
+
+def test_groups_in_two_splits(split: Split, tmp_path: Path) -> None:
+    def grouped(of: Split, *names: str) -> Split:
+        images = tuple(replace(image, group=name) for image, name in zip(of.images, names, strict=True))
+        return replace(of, images=images)
+
+    val, test = (make_split(tmp_path / "data", name) for name in ("val", "test"))
+    splits = {"train": grouped(split, "a", "a", ""), "val": grouped(val, "b", "", "c"), "test": grouped(test, *"def")}
+    assert check_data(splits) == []
+    splits["val"] = grouped(val, "a", "b", "a")
+    splits["test"] = replace(grouped(test, "b", "d", "e"), labelled=False, objects={})
+    assert texts(check_data(splits)) == [
+        "error: val: image 1 (val1.jpg): group 'a' also lies in train: image 1 (train1.jpg)",
+        "warning: test: image 1 (test1.jpg): group 'b' also lies in val: image 2 (val2.jpg)",
+    ]
+
+
+def test_the_same_picture_in_another_file(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    train, val = make_split(folder, "train"), make_split(folder, "val")
+    for number in (1, 2, 3):
+        smooth = np.random.default_rng(number).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"train{number}.jpg"), cv2.resize(smooth, (640, 480), interpolation=cv2.INTER_CUBIC))
+    first, second = (cv2.imread(str(folder / f"train{number}.jpg")) for number in (1, 2))
+    cv2.imwrite(str(folder / "val2.jpg"), cv2.resize(first[:, ::-1], SIZE[::-1], interpolation=cv2.INTER_AREA))
+    cv2.imwrite(str(folder / "train3.jpg"), second, [cv2.IMWRITE_JPEG_QUALITY, 30])
+    train = replace(train, images=tuple(replace(i, width=640, height=480) for i in train.images), objects={})
+    found = texts(check_data({"train": train, "val": val}))
+    assert [line[: line.index(" (likeness")] for line in found] == [
+        "warning: train: image 3 (train3.jpg): looks the same as train: image 2 (train2.jpg)",
+        "warning: val: image 2 (val2.jpg): looks like the mirror image of train: image 1 (train1.jpg)",
+    ]
+
+
+def test_a_photograph_is_compared_as_it_is_to_be_seen(tmp_path: Path) -> None:
+    """A turned file and an upright one are the same picture."""
+    smooth = np.random.default_rng(0).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    upright = Image.fromarray(cv2.resize(smooth, (64, 48), interpolation=cv2.INTER_CUBIC))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.save(tmp_path / "a.png")
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "b.png", exif=exif)
+    images = tuple(ImageInfo(n, tmp_path / f"{name}.png", 64, 48) for n, name in enumerate("ab"))
+    (found,) = check_data({"train": Split("train", (Category(1, "bed"),), images)})
+    assert found.kind == "alike-in-split" and "looks the same" in found.what
+
+
+def test_classes_without_objects(split: Split, tmp_path: Path) -> None:
+    classes = tuple(Category(number, name) for number, name in enumerate(["bed", "sofa", "desk", "lamp"]))
+    val, test = (make_split(tmp_path / "data", name) for name in ("val", "test"))
+
+    def labelled(of: Split, *labels: int, crowd: bool = False) -> Split:
+        objects = {n: (replace(true_object(n), label=label, crowd=crowd),) for n, label in enumerate(labels, 1)}
+        return replace(of, objects=objects, categories=classes)
+
+    splits = {
+        "train": labelled(split, 0, 0, 2),
+        "val": labelled(val, 0, 1, 1),
+        "test": replace(labelled(test), labelled=False),
+    }
+    assert texts(check_data(splits, trained="train")) == [
+        "warning: train: class 'sofa' has no object here, and 2 in val",
+        "warning: val: class 'desk' has no object here, so that its score is left out; train has 1",
+        "warning: train: class 'lamp' has no object here, and none in any split",
+    ]
+    crowds = {"train": labelled(split, 0, 1, 2, crowd=True)}
+    assert len(check_data(crowds, trained="train")) == 4
+    assert check_data(splits) == check_data({"train": replace(splits["test"], name="train")}, trained="train") == []
 
 
 def test_repeated_ids_and_strays(split: Split) -> None:
@@ -136,9 +238,35 @@ def test_same_picture_in_two_splits_and_other_classes(split: Split, tmp_path: Pa
     val.images[1].file.write_bytes(split.images[2].file.read_bytes())
     val = replace(val, categories=(Category(1, "sofa"),))
     assert texts(check_data({"train": split, "val": val})) == [
-        "error: val: its classes differ from those of train",
+        "error: val: its classes differ from those of train: id 1 is 'sofa', there 'bed'",
         "error: val: image 2 (val2.jpg): is the same file as train: image 3 (train3.jpg)",
     ]
+
+
+def test_how_classes_differ() -> None:
+    def with_classes(*classes: tuple[int, str]) -> Split:
+        return Split("x", tuple(Category(*each) for each in classes), ())
+
+    first = with_classes((1, "bed"), (2, "sofa"), (3, "desk"))
+    assert texts(check_data({"a": first, "b": with_classes((1, "sofa"), (2, "bed"), (3, "desk"))})) == [
+        "error: b: its classes differ from those of a: id 1 is 'sofa', there 'bed'; id 2 is 'bed', there 'sofa'"
+    ]
+    many = with_classes((2, "sofa"), (4, "lamp"), (5, "rug"), (6, "rug"))
+    assert texts(check_data({"a": first, "b": many})) == [
+        "warning: b: 2 classes are called 'rug'",
+        "error: b: its classes differ from those of a: it lacks 'bed' (id 1); it lacks 'desk' (id 3); "
+        "it adds 'lamp' (id 4); and 2 more",
+    ]
+
+
+def test_known_hashes_are_those_of_unchanged_files(split: Split, tmp_path: Path) -> None:
+    files, cache = [image.file for image in split.images], tmp_path / "hashes.json"
+    assert known_hashes(files, cache) == {}
+    remember({files[0]: "aa", files[1]: "bb", files[2]: "", tmp_path / "gone.jpg": "cc"}, cache)
+    assert known_hashes(files, cache) == {str(files[0]): "aa", str(files[1]): "bb"}
+    os.utime(files[1], ns=(1, 1))
+    assert known_hashes([*files, tmp_path / "gone.jpg"], cache) == {str(files[0]): "aa"}
+    assert hash_files(files[:1], cache) == {str(files[0]): "aa"}
 
 
 def test_listing_is_sorted_plain_data(split: Split, tmp_path: Path) -> None:

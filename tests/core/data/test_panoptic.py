@@ -17,7 +17,7 @@ from fineseg import FinesegError, PanopticFile, PanopticMap, Segment, Split
 from fineseg.data import masks
 from fineseg.data.checks import check_data
 from fineseg.data.coco import read_coco
-from fineseg.data.panoptic import LARGEST_ID, decode_ids, encode_ids, load_map, present_ids
+from fineseg.data.panoptic import LARGEST_ID, decode_ids, encode_ids, load_map, present_ids, semantic_labels
 from fineseg.data.panoptic_json import read_panoptic, segment_masks
 from fineseg.metrics.mask_ap import mask_ap, truth_as_prediction
 
@@ -70,6 +70,27 @@ def test_masks_of_segments_equal_those_drawn_one_by_one(seed: int) -> None:
     assert list(found) == present
     for number, rle in found.items():
         assert rle == {"size": list(ids.shape), "counts": masks.encode(ids == number)}
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=100, deadline=None)
+def test_labels_of_pixels_equal_loops(seed: int) -> None:
+    """Void, unlisted ids and unknown classes are 255; crowd is its class."""
+    rng = np.random.default_rng(seed)
+    ids = drawn_ids(seed)
+    listed = [n for n in rng.permutation(present_ids(ids)).tolist() if n and rng.random() < 0.8] + [12345]
+    segments = tuple(Segment(n, int(rng.integers(-1, 133)), crowd=bool(rng.random() < 0.3)) for n in listed)
+    found = semantic_labels(PanopticMap(1, ids, segments))
+    label_of = {s.id: s.label if s.label >= 0 else 255 for s in segments}
+    expected = [[label_of.get(number, 255) for number in row] for row in ids.tolist()]
+    assert found.dtype == np.uint8 and found.tolist() == expected
+
+
+def test_labels_leave_room_for_what_is_not_known() -> None:
+    ids = np.ones((1, 1), np.int32)
+    assert semantic_labels(PanopticMap(1, ids, (Segment(1, 254),))).tolist() == [[254]]
+    with pytest.raises(ValueError, match="label 256 does not fit"):
+        semantic_labels(PanopticMap(1, ids, (Segment(1, 256),)))
 
 
 # ---------------------------------------------------------------------- splits

@@ -10,7 +10,15 @@ import pytest
 from drawn_sets import SIDE, as_coco, as_results, draw, oracle
 
 from fineseg import Category, FinesegError, ImageInfo, Instances, Split, TrueObject, make_instances
-from fineseg.metrics.mask_ap import COCO_AREA_RANGES, APResult, area_keys, instance_ap, mask_ap, truth_as_prediction
+from fineseg.metrics.figures import area_keys
+from fineseg.metrics.mask_ap import (
+    COCO_AREA_RANGES,
+    APResult,
+    instance_ap,
+    mask_ap,
+    model_score,
+    truth_as_prediction,
+)
 
 TOLERANCE = 1e-6
 COMPETITION_RANGES = {"small": (0.0, 60.0), "medium": (60.0, 150.0), "large": (150.0, 1e10)}
@@ -76,7 +84,9 @@ def test_what_has_no_truth_is_nan_and_null_in_json() -> None:
     assert list(result.summary) == ["AP", "AP50", "AP75", "APt", "APh"]
     assert all(math.isnan(value) for value in (*result.summary.values(), *result.per_class))
     stored = json.loads(json.dumps(result.plain(), allow_nan=False))
-    assert stored["classes"] == [{"AP": None, "AP50": None, "AP75": None, "objects": 0}] * 3
+    none = {"AP": None, "objects": 0}
+    row = {"AP": None, "AP50": None, "AP75": None, "objects": 0, "areas": {"tiny": none, "huge": none}}
+    assert stored["classes"] == [row] * 3
     assert APResult.from_plain(stored).plain() == stored
     assert mask_ap(replace(bare, images=()), {}).plain() == mask_ap(bare, {}).plain()
 
@@ -89,7 +99,27 @@ def test_class_rows_count_the_true_objects() -> None:
         sum(each.label == label and not each.crowd for each in objects) for label in range(len(split.categories))
     ]
     assert any(each.crowd for each in objects)
-    assert APResult.from_plain(json.loads(json.dumps(result.plain()))).classes[0] == result.classes[0]
+    assert APResult.from_plain(json.loads(json.dumps(result.plain()))).classes[0].plain() == result.classes[0].plain()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_area_figures_of_classes_equal_those_of_each_class_alone(seed: int) -> None:
+    split, predictions = draw(seed, images=12)
+    result = mask_ap(split, predictions, area_ranges=COMPETITION_RANGES)
+    score = model_score("a", result, COMPETITION_RANGES)
+    assert (score.ap, score.per_class, score.support) == (result.summary["AP"], result.per_class, result.support)
+    for label, row in enumerate(result.classes):
+        lone = {i: tuple(o for o in split.objects_of(i) if o.label == label) for i in split.objects}
+        found = {i: p.select(p.labels == label) for i, p in predictions.items()}
+        alone = mask_ap(replace(split, objects=lone), found, area_ranges=COMPETITION_RANGES)
+        counted = [o.area for objects in lone.values() for o in objects if not o.crowd]
+        for position, (name, (low, high)) in enumerate(COMPETITION_RANGES.items()):
+            ap, objects = row.areas[name]
+            np.testing.assert_allclose(ap, alone.summary[f"AP{name[0]}"], rtol=0, atol=TOLERANCE)
+            assert objects == sum(low <= area <= high for area in counted)
+            cell = score.areas[position]
+            assert (cell.low, cell.high, cell.support[label]) == (low, high, objects)
+            np.testing.assert_equal(cell.per_class[label], ap)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from panoptic_cases import LoopCounts, count_by_loops, draw_pair
 
 from fineseg import FinesegError, PanopticMap, Segment
-from fineseg.metrics.panoptic_quality import PanopticCounts, count_image, overlaps, panoptic_result
+from fineseg.metrics.panoptic_quality import PanopticCounts, count_image, panoptic_result, shared_pixels
 
 TOLERANCE = 1e-9
 
@@ -73,15 +73,19 @@ def test_drawn_maps_show_every_rule() -> None:
 
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=50, deadline=None)
-def test_overlaps_equal_loops(seed: int) -> None:
+def test_shared_pixels_equal_loops(seed: int) -> None:
     rng = np.random.default_rng(seed)
     shape = tuple(rng.integers(1, 9, 2))
-    first, second = (rng.choice(np.array([0, 1, 7, 2**24 - 1], np.int32), shape) for _ in range(2))
-    found = {(a, b): n for a, b, n in zip(*(c.tolist() for c in overlaps(first, second)), strict=True)}
-    expected: dict[tuple[int, int], int] = {}
-    for pair in zip(first.ravel().tolist(), second.ravel().tolist(), strict=True):
-        expected[pair] = expected.get(pair, 0) + 1
-    assert found == expected
+    names = np.array([0, 1, 7, 2**24 - 1], np.int32)
+    first, second = (
+        PanopticMap(1, rng.choice(names, shape), tuple(Segment(n, 0) for n in rng.permutation(names[1:]).tolist()[:2]))
+        for _ in range(2)
+    )
+    places = [{0: 2, **{s.id: place for place, s in enumerate(side.segments)}} for side in (first, second)]
+    expected = np.zeros((4, 4), np.int64)
+    for pair in zip(first.ids.ravel().tolist(), second.ids.ravel().tolist(), strict=True):
+        expected[tuple(of.get(number, 3) for of, number in zip(places, pair, strict=True))] += 1
+    np.testing.assert_array_equal(shared_pixels(first, second), expected)
 
 
 @pytest.mark.parametrize("seed", range(10))

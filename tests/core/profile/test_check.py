@@ -75,7 +75,7 @@ def test_the_toy_is_sound() -> None:
         ("train.epochs", "many", 'train.epochs: must be a whole number, not "many"'),
         ("train.epochs", 2.5, "train.epochs: must be a whole number, not 2.5"),
         ("train.lr", [0.1], "train.lr: must be a number, not [0.1]"),
-        ("train.lr", float("nan"), "train.lr: must be greater than 0, not NaN"),
+        ("train.lr", float("nan"), "train.lr: must be a finite number, not NaN"),
         ("train.flip", 2, "train.flip: must be 1 or less, not 2"),
         ("train.precision", "fp8", "train.precision: must be 'fp32' or 'fp16', not \"fp8\""),
         ("train.short_side", [800], "train.short_side: value 2 of the array is missing"),
@@ -94,7 +94,39 @@ def test_the_toy_is_sound() -> None:
         ("data.validation", 3, "data.validation: must be a string or a table, not 3"),
         ("data.validation", {"random": -1}, "data.validation.random: must be greater than 0, not -1"),
         ("data.validation", {"random": 3, "sed": 1}, "data.validation.sed: unknown key; did you mean seed?"),
-        ("data.validation", {}, "data.validation.random: missing; it must be set"),
+        ("data.validation", {}, "data.validation: must say one of random = IMAGES and folds = K"),
+        (
+            "data.validation",
+            {"random": 3, "folds": 3},
+            "data.validation: must say one of random = IMAGES and folds = K",
+        ),
+        (
+            "data.validation",
+            {"random": 3, "merge": "mean"},
+            "data.validation: merge makes the answers of folds one; with random there is one answer",
+        ),
+        (
+            "data.validation",
+            {"folds": 1},
+            "data.validation.folds: must be a whole number, 2 or more, or the path of a file, not 1",
+        ),
+        (
+            "data.validation",
+            {"folds": 2.5},
+            "data.validation.folds: must be a whole number, 2 or more, or the path of a file, not 2.5",
+        ),
+        ("data.validation", {"folds": 3, "marge": "mean"}, "data.validation.marge: unknown key; did you mean merge?"),
+        (
+            "data.validation",
+            {"folds": 3, "merge": "men"},
+            "data.validation.merge: unknown ensembler 'men'; did you mean 'mean'?; choices: mean",
+        ),
+        (
+            "data",
+            {**TOY["data"], "test": "test", "validation": {"folds": 3}},
+            "data.validation: with folds, model a gives several answers for the split 'test': add merge = ENSEMBLER "
+            '(mean), or set train.final = "all"',
+        ),
         ("train.loss_scale", "dynamc", "train.loss_scale: must be a number or 'dynamic', not \"dynamc\""),
         ("train.loss_scale", -1, "train.loss_scale: must be greater than 0, not -1"),
         # no table where one is expected
@@ -209,17 +241,40 @@ def test_a_models_own_settings_can_mend_train(load: Callable) -> None:
     assert profile.train_of("b") == profile.train.model_copy(update={"lr": 0.2})
 
 
+def test_a_model_looks_at_images_in_its_own_way(load: Callable) -> None:
+    loaded = load('[predict]\ntta = ["turn"]\nshort_side = 700\n[models.a.predict]\nlong_side = 900\ntta = []\n')
+    assert loaded.profile.predict_of("b") == loaded.profile.predict
+    own = loaded.profile.predict_of("a")
+    assert (own.long_side, own.short_side, own.tta) == (900, 700, ())
+    assert loaded.complete["models"]["b"]["predict"]["tta"] == [{"name": "turn", "degrees": 90}]
+    for key, value, said in (
+        ("shard", 5, "models.a.predict.shard: is the same for all models; set predict.shard"),
+        ("cpus", 1, "models.a.predict.cpus: is the same for all models; set predict.cpus"),
+        ("nms_iou", 2, "models.a.predict.nms_iou: must be 1 or less, not 2"),
+        ("tta", ["trun"], "models.a.predict.tta.0: unknown tta 'trun'; did you mean 'turn'?; choices: turn"),
+        ("merge_views", "men", "models.a.predict.merge_views: unknown ensembler 'men'; did you mean 'mean'?; "
+         "choices: mean"),
+        ("sizes", 3, "models.a.predict.sizes: unknown key; known: long_side, short_side, score_threshold, nms_iou, "
+         "max_per_image, mask_threshold, shard, cpus, tta, merge_views"),
+    ):  # fmt: skip
+        assert faults(put(TOY, f"models.a.predict.{key}", value)) == [said]
+
+
 def test_views_share_proposals_only_of_a_head_that_can() -> None:
     tables = put(put(TOY, "models.b.head", "queries"), "predict.tta", ["turn"])
     said = (
         "models.b.head: the views of predict.tta cannot share proposals of the head 'queries'; pool its instances, "
-        "predict.merge_views = ENSEMBLER (mean)"
+        "models.b.predict.merge_views = ENSEMBLER (mean), or leave out views of this model"
     )
     assert faults(tables) == faults(put(tables, "predict.merge_views", "shared-proposals")) == [said]
     assert faults(put(tables, "models.b.head", {"name": "queries"})) == [said]
     assert faults(put(tables, "competition.models", ["b"])) == [said]
     for sound in (("competition.models", ["a"]), ("predict.merge_views", "mean"), ("predict.tta", [])):
         assert faults(put(tables, *sound)) == []
+    for key, value in (("merge_views", "mean"), ("tta", [])):
+        assert faults(put(tables, f"models.b.predict.{key}", value)) == []
+    own = put(put(TOY, "models.b.head", "queries"), "models.b.predict.tta", ["turn"])
+    assert faults(own) == [said]
 
 
 def test_a_format_takes_what_the_task_makes() -> None:

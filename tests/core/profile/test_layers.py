@@ -48,6 +48,17 @@ def test_only_parts_have_a_shorthand() -> None:
     assert merge({"validation": "val"}, above) == above
 
 
+def test_another_way_to_hold_images_out_replaces_the_one_below() -> None:
+    random, folds = {"random": 10, "seed": 3}, {"folds": 5, "merge": "pool"}
+    for below, above, merged in [
+        (random, folds, folds),
+        (folds, random, random),
+        (random, {"random": 4}, {"random": 4, "seed": 3}),
+        (folds, {"merge": {"name": "pool", "top": 3}}, {"folds": 5, "merge": {"name": "pool", "top": 3}}),
+    ]:
+        assert merge({"validation": below}, {"validation": above}) == {"validation": merged}
+
+
 def test_renaming_a_competition_keeps_its_other_keys() -> None:
     below = {"competition": {"name": "a", "title": "A"}}
     assert merge(below, {"competition": {"name": "b"}}) == {"competition": {"name": "b", "title": "A"}}

@@ -101,6 +101,14 @@ def test_a_checkpoint_that_a_model_starts_from_is_anchored_too(load: Callable, t
         start("s3://x/w.pth")
 
 
+def test_a_file_of_folds_is_anchored_too(load: Callable, tmp_path: Path) -> None:
+    def folds(text: str) -> Any:
+        return load(f"[demo.data]\nvalidation = {{ folds = {text} }}\n", demo=True).profile.data.validation.folds
+
+    assert folds('"mine.json"') == f"{tmp_path}/mine.json"
+    assert folds("3") == 3
+
+
 def test_settings_are_toml_and_bare_words_are_text(load: Callable) -> None:
     settings = ["train.short_side=[5, 6]", "models.a.neck=wide", "train.flip=0", "competition.title=", "data.test= t "]
     profile = load(settings=settings).profile

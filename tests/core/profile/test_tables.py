@@ -219,7 +219,7 @@ def test_paths_of_rows_are_relative_to_their_file(load: Load, catalog: Catalog, 
 
 
 @pytest.mark.parametrize("demo", [False, True])
-@pytest.mark.parametrize("table", ["table2", "table3"])
+@pytest.mark.parametrize("table", ["table1", "table2", "table3", "table4", "htc", "solov2"])
 def test_each_row_of_the_papers_tables_changes_what_it_names_alone(table: str, demo: bool) -> None:
     catalog = load_catalog(warn=print)
     loaded = load_profile(COMPETITION, catalog, demo=demo)
@@ -229,9 +229,10 @@ def test_each_row_of_the_papers_tables_changes_what_it_names_alone(table: str, d
         if row.base is None or row.table.left_out:
             continue
         base = found[row.base]
-        named = [key for key in row.table.set] + [f"models.m1.{key}" for key in row.table.set]
+        named = [key for key in row.table.set] + [f"models.{m}.{key}" for key in row.table.set for m in row.models]
         changed = list(differences(row, complete(base.profile, catalog), catalog))
-        own = [key for key in changed if not key.startswith(("models.m2", "models.m3", "models.m4", "models.m5"))]
+        read = ("combine.", *(f"models.{model}." for model in row.models))
+        own = [key for key in changed if key.startswith(read)]
         strange = [key for key in own if not any(f"{key}.".startswith(f"{name}.") for name in named)]
         assert not strange, (row.name, strange)
         assert own or row.scores != base.scores, row.name
@@ -251,6 +252,10 @@ def test_published_figures_are_the_papers() -> None:
     loaded = load_profile(COMPETITION, catalog)
     steps = {name: row.table.published.get("AP") for name, row in rows(loaded, catalog, "table2").items()}
     assert [value for value in steps.values() if value] == [53.2, 62.9, 64.0, 69.4, 71.6, 74.3]
+    kinds = {name: row.table.published for name, row in rows(loaded, catalog, "table1").items()}
+    assert [each["AP"] for each in kinds.values()] == [74.58, 75.29, 79.17]
+    ensembles = {name: row.table.published["AP"] for name, row in rows(loaded, catalog, "table4").items()}
+    assert list(ensembles.values()) == [77.38, 77.32, 77.37, 77.21, 76.95, 78.92, 79.03]
     single = {row.scores: tuple(row.table.published.values()) for row in rows(loaded, catalog, "table3").values()}
     assert single == {
         "m1": (77.38, 89.34, 83.28, 45.31, 71.21, 82.24),

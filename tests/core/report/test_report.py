@@ -14,19 +14,20 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from report_cases import analysis
 
 from fineseg import Category, FinesegError, ImageInfo, Instances, TrueObject, make_instances
 from fineseg.data import masks
-from fineseg.report.colours import class_colour, text_on
-from fineseg.report.examples import examples
+from fineseg.report.colours import Stroke, class_colour, model_stroke, text_on
 from fineseg.report.figures import line_chart, line_of, running_mean, thin
-from fineseg.report.overlays import PHOTO, Thing, load_photo, mask_path, on_canvas, shapes, true_things
+from fineseg.report.gallery import gallery
+from fineseg.report.overlays import LARGE, THUMB, Thing, load_photo, mask_path, on_canvas, shapes, true_things
 from fineseg.report.page import SECTIONS, Example, ReportData, write_report
 from fineseg.report.sections import best_model, scores, training_curves, what_ran
 
 HOSTILE = "<script>alert('sofa')</script>"
 HEIGHT, WIDTH = 300, 400
-VOID = {"meta", "link", "br", "img"}
+VOID = {"meta", "link", "br", "img", "input"}
 
 
 class Page(HTMLParser):
@@ -56,7 +57,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if not {"style"} & set(self.open):
+        if not {"style", "script"} & set(self.open):
             self.text += data
 
     def values(self, name: str) -> list[str]:
@@ -78,6 +79,9 @@ def predicted(image_id: int, found: list[tuple[int, float, np.ndarray]]) -> Inst
     return make_instances(image_id, (HEIGHT, WIDTH), labels, values, masks.boxes(counts, HEIGHT, WIDTH), counts)
 
 
+GROUPS = ("worst", "best", "random")
+
+
 def drawn_example(folder: Path, number: int) -> Example:
     """An image with a ring (RLE) and a rectangle (polygon), and what two models and their ensemble say of it."""
     ring = ellipse((130 + 4 * number, 140), (90, 80), hole=0.5)
@@ -96,7 +100,8 @@ def drawn_example(folder: Path, number: int) -> Example:
     weak = [(0, 0.71, ring), (1, 0.29, plate)]
     strong = [(0, 0.93, ring), (1, 0.88, plate), (2, 0.05, plate)]
     models = {"weak": predicted(number, weak), "strong": predicted(number, strong)}
-    return Example(ImageInfo(number, file, WIDTH, HEIGHT), truth, models, predicted(number, strong))
+    image, scores = ImageInfo(number, file, WIDTH, HEIGHT), {"weak": 12.4, "strong": 98.6}
+    return Example(image, truth, models, predicted(number, strong), GROUPS[number % 3], scores)
 
 
 def curve(steps: int) -> list[dict[str, float]]:
@@ -157,7 +162,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
             "strong": (44.0, 46.6, math.nan),
             "combined": (48.0, 46.0, math.nan),
         },
+        per_area={
+            name: [{"small": 10.0, "large": math.nan}, {"small": math.nan, "large": 51.5}, {}]
+            for name in ("weak", "strong", "combined")
+        },
         categories=(Category(3, HOSTILE), Category(7, "wardrobe"), Category(9, "lamp")),
+        analyses={name: analysis(50.0, classes=3) for name in ("weak", "strong", "combined")},
         curves={"weak": curve(500), "strong": curve(60)},
         examples=[drawn_example(folder, number) for number in range(10)],
         submission=folder / "submission.zip",
@@ -175,8 +185,8 @@ def markup(data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_page_is_whole_and_stands_alone(markup: str) -> None:
     page = Page(markup)
     assert page.open == []
-    assert page.tags["h1"] == 1 and page.tags["h2"] == len(SECTIONS) == 5
-    assert page.tags["script"] == 0
+    assert page.tags["h1"] == 1 and page.tags["h2"] == 8 <= len(SECTIONS)  # others have nothing to tell
+    assert page.tags["script"] == 1  # the gallery's own
     assert len(markup) < 4_000_000
     loaded = [page.values(name) for name in ("src", "href", "xlink:href")]
     assert all(value.startswith(("data:", "#")) for values in loaded for value in values)
@@ -190,7 +200,7 @@ def test_links_lead_somewhere_and_names_are_unique(markup: str) -> None:
     targets = [*page.values("href"), *page.values("xlink:href"), *re.findall(r"url\((#[^)]*)\)", markup)]
     assert {target[1:] for target in targets if target.startswith("#")} <= set(anchors)
     links = [attributes["href"] for tag, attributes in page.attributes if tag == "a"]
-    assert links == [f"#section-{number}" for number in (1, 2, 3, 4, 5)]
+    assert links == [f"#section-{number}" for number in range(1, 9)]
 
 
 def test_tables_name_their_headers_and_pictures_say_what_they_show(markup: str) -> None:
@@ -201,7 +211,7 @@ def test_tables_name_their_headers_and_pictures_say_what_they_show(markup: str) 
 
 
 def test_text_from_outside_is_escaped(markup: str) -> None:
-    assert "<script" not in markup
+    assert "<script>alert" not in markup
     assert f"Rooms {HOSTILE}" in Page(markup).text
 
 
@@ -226,7 +236,8 @@ def test_scores_compare_the_combination_with_the_best_model(data: ReportData) ->
     assert "Combined, the models reach 48.0 AP: 2.7 points above the best single model, strong, with 45.3." in text
     assert '<td class="best">48.0</td>' in markup
     assert markup.count('class="best">30.0') == 3  # a tie: all three are best
-    assert text.count("\N{EN DASH}") == 6  # APs and the class without truth, three rows each
+    dashes = {"table": 1, "By size": 1, "By class": 1, "small": 2, "large": 2}
+    assert text.count("\N{EN DASH}") == 3 * sum(dashes.values())  # what has no truth, for three models
     assert '<td class="best"><span class="bar" style="--share:46.6%">46.6</span></td>' in markup
 
 
@@ -241,7 +252,7 @@ def test_verdict_says_what_the_table_shows(data: ReportData, combined: float | N
 def test_a_run_that_combined_nothing_shows_its_models_alone(data: ReportData) -> None:
     alone = replace(data, manifest={**data.manifest, "profile": {"combine": None}})
     assert "ombined" not in (scores(alone) or "")
-    assert "Combined" not in (examples(alone) or "")
+    assert "Combined" not in (gallery(alone) or "")
 
 
 def test_best_model_without_figures() -> None:
@@ -268,7 +279,7 @@ def test_curves_show_loss_ap_and_learning_rate(data: ReportData) -> None:
 
 
 def test_charts_are_well_formed_and_repeatable() -> None:
-    line = line_of(curve(1000), "loss", "#2f7ed8", noisy=True)
+    line = line_of(curve(1000), "loss", model_stroke(1), noisy=True)
     assert line is not None and len(line.values) == 1000
     chart = line_chart([line], name="one")
     assert ElementTree.fromstring(chart).tag.endswith("svg")
@@ -277,7 +288,7 @@ def test_charts_are_well_formed_and_repeatable() -> None:
 
 
 def test_one_step_makes_a_chart() -> None:
-    line = line_of([{"step": 1, "loss": 0.0}], "loss", "#2f7ed8", noisy=True)
+    line = line_of([{"step": 1, "loss": 0.0}], "loss", Stroke("#2f7ed8"), noisy=True)
     assert line is not None and "<path" in line_chart([line], name="one")
 
 
@@ -293,27 +304,45 @@ def test_thinning_keeps_the_mean() -> None:
     np.testing.assert_allclose(thin(values, 240).mean(), values.mean())
 
 
-# ------------------------------------------------------------------- examples
+# ------------------------------------------------------------------- gallery
 
 
-def test_examples_show_predictions_from_the_threshold_on(data: ReportData) -> None:
-    markup = examples(data) or ""
+def test_a_row_of_the_gallery_is_truth_every_model_and_the_combination(data: ReportData) -> None:
+    markup = gallery(data) or ""
     page = Page(markup)
-    assert page.tags["article"] == page.tags["image"] == 10
-    assert page.tags["use"] == 30
+    assert page.tags["article"] == page.tags["image"] == page.tags["template"] == page.tags["img"] == 10
+    assert page.tags["use"] == page.tags["button"] - 11 == 40  # the buttons beside pictures are the viewer's
+    titles = ["Truth", "weak", "strong", "Combined"]
+    assert re.findall(r"<b>(.*?)</b>", markup) == titles * 10
+    assert re.findall(r"<h3>(\w+)", markup) == ["Worst", "Best", "Random"]
+    assert "The lowest image AP of combined" in page.text
+    assert re.findall(r"<figcaption>(.*?)</figcaption>", markup)[1] == "<b>weak</b> AP 12, 1 shown"
+
+
+def test_each_column_and_each_kind_of_mark_has_a_switch(data: ReportData) -> None:
+    markup = gallery(data) or ""
+    switches = {value for value in Page(markup).values("id") if value.startswith("show-")}
+    assert switches == {f"show-{name}" for name in ("1", "2", "3", "4", "fills", "outlines", "labels")}
+    style = (Path(gallery.__code__.co_filename).parent / "page.html.jinja").read_text() + markup
+    assert all(f"#{switch}:not(:checked)" in style for switch in switches)
+    assert all(f"#{name}" in markup or f'"{name}"' in markup for name in ("show-fills", "show-outlines", "show-labels"))
+
+
+def test_the_gallery_shows_predictions_from_the_threshold_on(data: ReportData) -> None:
+    markup = gallery(data) or ""
+    page = Page(markup)
     assert f"{HOSTILE[:17]}… 0.93" in page.text
     assert "from a score of 0.3 on" in page.text
-    assert "wardrobe 0.29" not in markup and "lamp" not in markup
+    assert "wardrobe 0.29" not in markup and "lamp 0.05" not in markup
     assert markup.count('class="mask crowd"') == 1
     assert "wardrobe (crowd)" in page.text
-    assert re.findall(r"<b>(.*?)</b>", markup)[:4] == ["Photograph", "Truth", "strong", "Combined"]
 
 
 def test_an_image_without_prediction_says_so(data: ReportData) -> None:
-    bare = replace(data.examples[0], models={}, combined=predicted(0, []))
-    text = Page(examples(replace(data, examples=[bare])) or "").text
-    assert "not predicted" in text and "0 predictions" in text
-    assert examples(replace(data, examples=[])) is None
+    bare = replace(data.examples[0], models={}, combined=predicted(0, []), scores={})
+    text = Page(gallery(replace(data, examples=[bare])) or "").text
+    assert "not predicted" in text and "0 predictions" in text and "AP of an image" not in text
+    assert gallery(replace(data, examples=[])) is None
 
 
 @pytest.mark.parametrize(
@@ -327,21 +356,30 @@ def test_an_unreadable_image_is_the_users_fault(
     file = example.image.file
     spoil(file)
     with pytest.raises(FinesegError, match=rf"^{re.escape(str(file))}: {fault}; the report shows it as an example$"):
-        examples(replace(data, examples=[example]))
+        gallery(replace(data, examples=[example]))
 
 
-def test_photo_is_scaled_down_and_keeps_its_shape(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "a.png"), np.full((600, 1200, 3), 90, np.uint8))
-    photo = load_photo(ImageInfo(1, tmp_path / "a.png", 1200, 600))
-    assert (photo.height, photo.width) == (480, 960)
-    encoded = np.frombuffer(base64.b64decode(photo.uri.partition(",")[2]), np.uint8)
-    pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    assert pixels.shape == (PHOTO // 2, PHOTO, 3)
+@pytest.mark.parametrize(
+    ("size", "canvas"), [((1500, 3000), (800, 1600)), ((600, 1200), (600, 1200)), ((200, 100), (960, 480))]
+)
+def test_photos_are_scaled_down_and_keep_their_shape(
+    tmp_path: Path, size: tuple[int, int], canvas: tuple[int, int]
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((*size, 3), 90, np.uint8))
+    photo = load_photo(ImageInfo(1, tmp_path / "a.png", size[1], size[0]))
+    assert (photo.height, photo.width) == canvas
+    for uri, longest in ((photo.thumb, THUMB), (photo.large, LARGE)):
+        pixels = cv2.imdecode(np.frombuffer(base64.b64decode(uri.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR)
+        assert max(pixels.shape) == min(longest, max(size))
+        assert pixels.shape[0] * size[1] == pixels.shape[1] * size[0]
 
 
 def refill(path: str, shape: tuple[int, int]) -> np.ndarray:
     """Fill SVG path data by the even-odd rule, as a browser does."""
-    outlines = [np.array(part.split(), np.int32).reshape(-1, 2) for part in re.findall(r"M([^z]*)z", path)]
+    outlines = []
+    for start, steps in re.findall(r"M([^l]*)l([^z]*)z", path):
+        corners = np.array([start.split(), *np.array(steps.split()).reshape(-1, 2)], np.int32)
+        outlines.append(corners.cumsum(axis=0))
     canvas = np.zeros(shape, np.uint8)
     cv2.fillPoly(canvas, outlines, 1)
     return canvas.astype(bool)

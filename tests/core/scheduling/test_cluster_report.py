@@ -4,7 +4,7 @@ import pytest
 
 from fineseg import FinesegError
 from fineseg.scheduling.cluster import NodeReport, compare
-from fineseg.scheduling.session import ray_session
+from fineseg.scheduling.session import RaySettings, ray_session
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from fineseg.scheduling.session import ray_session
     ],
 )
 def test_a_cluster_that_is_not_there_is_one_line(address: str, words: str) -> None:
-    with pytest.raises(FinesegError) as caught, ray_session(address):
+    with pytest.raises(FinesegError) as caught, ray_session(RaySettings(address)):
         pass
     assert str(caught.value).startswith(f"--ray {address}: {words}") and "\n" not in str(caught.value)
 

@@ -9,7 +9,16 @@ import pytest
 from fineseg.cost import Meter
 from fineseg.profile.budget import Budget
 from fineseg.scheduling import estimate
-from fineseg.scheduling.estimate import Estimate, Forecast, Running, assume, estimate_line, excess_line, makespan
+from fineseg.scheduling.estimate import (
+    Estimate,
+    Forecast,
+    Running,
+    SweepEstimate,
+    assume,
+    estimate_line,
+    excess_line,
+    makespan,
+)
 from fineseg.store import append_row
 
 
@@ -142,3 +151,20 @@ def test_a_short_training_is_judged_by_its_first_epoch_and_a_failed_one_not_wait
     append_row(tmp_path / "a" / "ledger.jsonl", {"steps": 6, "seconds": 3.0, "workers": 1, "cores": 1, "gpus": 0})
     follows.see("a", (6, 60, ""))
     assert said == ["estimate: a 30 s; all training about 30 s and 30 CPU-seconds on 2 cores"]
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_sweep_is_judged_by_its_first_trial_of_a_known_pace(tmp_path: Path, stops: bool) -> None:
+    said: list[str] = []
+    told = SweepEstimate(5, 2, False, "2 cores", said.append, stops)
+    for number in (1, 2):
+        told.begun[f"trial {number}"] = Running(f"trial {number}", tmp_path / str(number), 1, 3)
+    told.see("trial 2", (0, 30, "loading"))
+    told.see("something else", (30, 30, ""))
+    assert not said
+    (tmp_path / "2").mkdir()
+    append_row(tmp_path / "2" / "ledger.jsonl", {"steps": 10, "seconds": 40.0, "cores": 1, "gpus": 0})
+    for state in ((10, 30, ""), (20, 30, "")):
+        told.see("trial 2", state)
+    line = "estimate: trial 2 2:00; if all 5 are alike, about 6:00 and 0.2 CPU-hours on 2 cores"
+    assert said == [line + ", less what is stopped early" * stops]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from ray.train.v2._internal.exceptions import (
     WorkerHealthCheckFailedError,
 )
 
-from fineseg.errors import BrokenOff, FinesegError
+from fineseg.errors import BrokenOff, FinesegError, ProfileError
 from fineseg.scheduling.failures import in_words
 
 
@@ -61,3 +62,8 @@ def test_words(error: Exception, kind: type[Exception], words: str) -> None:
 @pytest.mark.parametrize("error", [ValueError("x"), of_workers(COLLATERAL), handed_over(KeyError("x"))])
 def test_faults_of_the_program_keep_their_traceback(error: Any) -> None:
     assert in_words(error, "the process", 3) is None
+
+
+def test_faults_of_a_profile_cross_processes_line_by_line() -> None:
+    found = pickle.loads(pickle.dumps(ProfileError(["a: missing", "b: of\ntwo lines"])))
+    assert (str(found), found.faults) == ("a: missing\nb: of\\ntwo lines", ("a: missing", "b: of\\ntwo lines"))

@@ -31,8 +31,8 @@ def test_views_of_a_profile_reach_the_file(tmp_path: Path) -> None:
         "competition": {"name": "toy"},
         "data": {"dataset": dataset, "root": str(tmp_path), "train": "train", "validation": "val"},
         "train": {"epochs": 1, "lr": 0.1},
-        "models": {"a": model.model_dump(mode="json")},
-        "predict": {**PREDICT, "tta": ["flip"]},
+        "models": {"a": {**model.model_dump(mode="json"), "predict": {"long_side": 96, "tta": ["flip"]}}},
+        "predict": {**PREDICT, "long_side": 48},
     }
     predictor = ShardPredictor(PredictionSetting(tables, "toy.toml", str(tmp_path), 1), BOARD)
     images = predictor.splits.validation.images

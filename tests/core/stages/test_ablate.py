@@ -26,7 +26,7 @@ from fineseg.scheduling.orders import PredictionOrder, PredictionSetting, Traini
 from fineseg.stages.ablate import Outcome, run_rows
 from fineseg.stages.context import Context
 from fineseg.stages.prepare import Prepared
-from fineseg.store import Store, append_row
+from fineseg.store import WEIGHTS, Store, append_row, write_text
 
 SQUARE = [[0.0, 0.0, 4.0, 0.0, 4.0, 4.0, 0.0, 4.0]]
 COUNTS = masks.encode(np.pad(np.ones((4, 4), bool), (0, 4)))
@@ -72,6 +72,7 @@ class Pretender:
             Path(order.folder).mkdir(parents=True, exist_ok=True)
             work = {"steps": 7, "seconds": 90.0, "device": "cpu", "memory_gib": 1.5}
             append_row(Path(order.folder) / "ledger.jsonl", work)
+            write_text(Path(order.folder) / WEIGHTS, "trained")
             ended(order)
             outcomes.append(None)
         return outcomes
@@ -96,7 +97,7 @@ class Bench:
         image = ImageInfo(1, folder / "x.jpg", 8, 8)
         objects = {1: (TrueObject(1, 0, (0, 0, 4, 4), SQUARE, 16.0),)}
         split = Split("train", (Category(1, "chair"),), (image,), objects)
-        self.prepared = Prepared(folder, Splits(split, split, split), {"train": "abc"})
+        self.prepared = Prepared(folder, Splits(split, split, split), {"train": "abc"}, {str(image.file): "hash"})
 
     def command(self, scheduler: Pretender, *only: str, settings: Sequence[str] = ()) -> dict[str, Outcome]:
         """Run rows, all where none is named."""

@@ -104,7 +104,7 @@ def test_a_submission_scores_as_the_run_says(folder: Path, tmp_path: Path, submi
     write_instances(tmp_path / "p.parquet", predictions_of(prepared))
     combined = Predicted("combined", "validation", "0" * 16, (tmp_path / "p.parquet",))
     said = plain(evaluate(context, prepared, combined, submitted=True))
-    written = submit(context, prepared, combined, tmp_path)
+    written = submit(context, prepared, combined, tmp_path, {})
     assert written is not None
     truth = truth_of_validation(folder, prepared)
     scores = score_file(written, truth, COCO_AREA_RANGES, (1, 10, 100), context.console)
@@ -121,8 +121,8 @@ def test_without_a_format_predictions_count_as_they_are(folder: Path, tmp_path: 
     combined = Predicted("combined", "validation", "0" * 16, (tmp_path / "p.parquet",))
     first, second = (evaluate(context, prepared, combined, submitted=s) for s in (True, False))
     assert plain(first) == plain(second)
-    table = metrics_table({"a": first, "combined": second})
+    table = metrics_table({"a": first, "combined": second}, {})
     assert table == {"models": {"a": plain(first)}, "combined": plain(second)}
     assert list(table["combined"]) == ["segm", "boundary", "holes"] and list(table["combined"]["boundary"]) == KEYS
     assert list(table["combined"]["segm"]) == [*KEYS, "APs", "APm", "APl"]
-    assert submit(context, prepared, combined, tmp_path) is None
+    assert submit(context, prepared, combined, tmp_path, {}) is None

@@ -16,7 +16,7 @@ from fineseg.scheduling.scheduler import Scheduler
 from fineseg.stages.context import Context
 from fineseg.stages.prepare import Prepared
 from fineseg.stages.sweep import Sweep, run_sweep
-from fineseg.store import Store, append_row
+from fineseg.store import WEIGHTS, Store, append_row, write_text
 
 SPACE = '[sweep.space]\n"train.lr" = { log_uniform = [1e-3, 1e-1] }\n"models.a.neck" = { choice = ["plain", "wide"] }\n'
 Make = Callable[..., Sweep]
@@ -34,7 +34,7 @@ def make(tmp_path: Path) -> Make:
         image = ImageInfo(1, tmp_path / "x.jpg", 8, 8)
         objects = {1: (TrueObject(1, 0, (0, 0, 4, 4), [[0, 0, 4, 0, 4, 4]], 8.0),)}
         split = Split("train", (Category(1, "chair"),), (image,), objects)
-        prepared = Prepared(tmp_path, Splits(split, split, split), {"train": "abc"})
+        prepared = Prepared(tmp_path, Splits(split, split, split), {"train": "abc"}, {str(image.file): "hash"})
         console = Console()
         context = Context(
             loaded.profile, loaded.tables, file, catalog, Store(tmp_path / "store"), console, Scheduler(console)
@@ -47,6 +47,7 @@ def make(tmp_path: Path) -> Make:
 def validate(sweep: Sweep, number: int, values: list[float], metric: str = "AP") -> None:
     """Pretend that a trial's training has validated."""
     folder = sweep.folder_of(sweep.trials[number - 1])
+    write_text(folder / WEIGHTS, "trained")
     for epoch, value in enumerate(values, start=1):
         append_row(folder / "curve.jsonl", {"epoch": epoch, "step": 5 * epoch, "loss": 1.0})
         append_row(folder / "curve.jsonl", {"epoch": epoch, "step": 5 * epoch, "AP": 10 - epoch, metric: value})

@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from prepared_toys import prepared_of
 
 from fineseg.console import Console
 from fineseg.scheduling.orders import TrainingOrder
 from fineseg.stages.context import Context
 from fineseg.stages.train import SHOWN, run_orders
-from fineseg.store import NOT_MATCHED, Store, write_text
+from fineseg.store import NOT_MATCHED, WEIGHTS, Store, write_text
 
 
 class Pretender:
@@ -27,6 +28,7 @@ class Pretender:
             write_text(Path(order.folder) / NOT_MATCHED, "".join(f"{line}\n" for line in self.lines))
             for step in (1, 2):
                 show(order.model, (step, 2, ""))
+            write_text(Path(order.folder) / WEIGHTS, "trained")
             ended(order)
         return [None for _ in orders]
 
@@ -39,7 +41,7 @@ def test_what_a_training_starts_from_is_said_once_as_it_begins(tmp_path: Path, w
     table = {} if weights is None else {"weights": weights}
     order = TrainingOrder("a", {"models": {"a": table}}, "p.toml", "data", str(folder), "w", 1, None, 1, "last", 1)
     context = Context(None, {}, Path("p.toml"), None, store, Console(stream), Pretender(lines))  # type: ignore[arg-type]
-    assert run_orders(context, {"k" * 16: order}) == {}
+    assert run_orders(context, prepared_of(tmp_path), {"k" * 16: order}) == {}
     printed = [line for line in stream.getvalue().splitlines() if line.startswith("a: ")]
     shown = [f"a: {lines[0]}", f"a: {lines[1][:SHOWN]} ... (whole in {folder / NOT_MATCHED})"]
     assert printed == (shown if said else [])

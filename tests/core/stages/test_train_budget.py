@@ -6,6 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from prepared_toys import prepared_of
+
 from fineseg.console import Console
 from fineseg.cost import Meter
 from fineseg.errors import BudgetSpent
@@ -13,7 +15,7 @@ from fineseg.profile.budget import Budget
 from fineseg.scheduling.orders import TrainingOrder
 from fineseg.stages.context import Context
 from fineseg.stages.train import OUT_OF_BUDGET, Trained, _budget_line, run_orders
-from fineseg.store import Store, append_row
+from fineseg.store import WEIGHTS, Store, append_row, write_text
 
 
 class Spender:
@@ -25,6 +27,7 @@ class Spender:
         for order in orders:
             append_row(Path(order.folder) / "ledger.jsonl", {"steps": 6, "seconds": 45.0, "cores": 2, "gpus": 0})
             append_row(Path(order.folder) / "curve.jsonl", {"step": 6, "epoch": 1})
+        write_text(Path(orders[0].folder) / WEIGHTS, "trained")
         ended(orders[0])
         return [None, *(BudgetSpent("the budget is spent") for _ in orders[1:])]
 
@@ -43,7 +46,7 @@ def test_it_says_what_is_done_and_what_is_left(tmp_path: Path) -> None:
         for name, entry in entries.items()
         if name != "c"
     }
-    assert run_orders(context, orders) == {"b" * 16: OUT_OF_BUDGET}
+    assert run_orders(context, prepared_of(tmp_path), orders) == {"b" * 16: OUT_OF_BUDGET}
     assert store.finished("train", "a" * 16) and not store.finished("train", "b" * 16)
     assert not list(tmp_path.rglob("lock.json"))
     assert _budget_line(context, entries, whole=False) == (

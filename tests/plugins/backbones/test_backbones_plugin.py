@@ -8,11 +8,23 @@ from pydantic import ValidationError
 
 from fineseg_backbones import plugin
 from fineseg_backbones.neck_options import FPNBFPOptions, FPNOptions, NASFPNOptions
-from fineseg_backbones.options import MobileNetV2Options, Res2NetOptions, ResNetOptions, ResNeXtOptions
+from fineseg_backbones.options import (
+    MobileNetV2Options,
+    Res2NetOptions,
+    ResNetOptions,
+    ResNeXtOptions,
+    SENetOptions,
+)
 
 
 def test_names() -> None:
-    assert [part.name for part in plugin.fineseg_backbones()] == ["resnet", "resnext", "res2net", "mobilenet-v2"]
+    assert [part.name for part in plugin.fineseg_backbones()] == [
+        "resnet",
+        "resnext",
+        "res2net",
+        "senet",
+        "mobilenet-v2",
+    ]
     assert [part.name for part in plugin.fineseg_necks()] == ["fpn", "fpn-bfp", "nas-fpn"]
 
 
@@ -42,6 +54,12 @@ def test_defaults_are_valid_and_described(part) -> None:
         (ResNeXtOptions, {"stage_blocks": [1, 1, 1]}, "Field required"),
         (ResNeXtOptions, {"stage_blocks": [1, 0, 1, 1]}, "greater than 0"),
         (Res2NetOptions, {"scales": 1}, "greater than or equal to 2"),
+        (
+            SENetOptions,
+            {"base_channels": 16},
+            "groups = 64 must divide the narrowest block's width",
+        ),
+        (SENetOptions, {"base_channels": 6, "groups": 4}, "multiple of 4"),
         (MobileNetV2Options, {"weights": "tf.npz", "norm": "bn"}, "weights tf.npz have batch norm folded in"),
         (MobileNetV2Options, {"weights": "tv.pth", "norm": "none"}, "weights tv.pth have batch norm"),
         (FPNBFPOptions, {"refine_level": 5}, "refine_level is 5, but the levels are 0 to 4"),
@@ -56,7 +74,7 @@ def test_refused(options, given, said) -> None:
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [ResNetOptions, ResNeXtOptions, Res2NetOptions, MobileNetV2Options])
+@pytest.mark.parametrize("options", [ResNetOptions, ResNeXtOptions, Res2NetOptions, SENetOptions, MobileNetV2Options])
 def test_random_weights_are_frozen_only_when_asked(options) -> None:
     assert options().frozen == -1
     assert options(frozen_stages=1).frozen == 1

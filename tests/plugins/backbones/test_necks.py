@@ -22,7 +22,9 @@ VARIANTS = {
     "fpn-4": (build_fpn, FPNOptions(channels=16, outputs=4)),
     "fpn-6-bn": (build_fpn, FPNOptions(channels=16, outputs=6, norm="bn")),
     "fpn-gn": (build_fpn, FPNOptions(channels=24, norm="gn")),
+    "fpn-gap-bn": (build_fpn, FPNOptions(channels=16, norm="bn", gap=True)),
     "bfp": (build_fpn_bfp, FPNBFPOptions(channels=16)),
+    "bfp-gap": (build_fpn_bfp, FPNBFPOptions(channels=16, gap=True)),
     "bfp-none": (build_fpn_bfp, FPNBFPOptions(channels=16, refine="none", refine_level=0)),
     "bfp-conv": (build_fpn_bfp, FPNBFPOptions(channels=16, refine="conv", refine_level=4)),
     "bfp-two-non-locals": (build_fpn_bfp, FPNBFPOptions(channels=16, non_locals=2)),
@@ -61,6 +63,28 @@ def test_last_level_is_every_second_pixel() -> None:
     neck = MODELS.build(ConfigDict(build_fpn(FPNOptions(channels=16), BACKBONE).config))
     levels = neck(backbone_maps(160, 160))
     torch.testing.assert_close(levels[4], levels[3][:, :, ::2, ::2])
+
+
+def test_gap_adds_a_linear_layer_of_the_mean_at_the_top() -> None:
+    torch.manual_seed(0)
+    options = FPNOptions(channels=16, gap=True)
+    neck = MODELS.build(ConfigDict(build_fpn(options, BACKBONE).config))
+    neck.init_weights()
+    plain = MODELS.build(ConfigDict(build_fpn(FPNOptions(channels=16), BACKBONE).config))
+    missing, unexpected = plain.load_state_dict(neck.state_dict(), strict=False)
+    assert (missing, unexpected) == ([], ["lateral_convs.3.glance.weight", "lateral_convs.3.glance.bias"])
+    maps = backbone_maps(64, 96)
+    glance = neck.lateral_convs[3].glance
+    nn.init.normal_(glance.bias)
+    with torch.no_grad():
+        means = maps[3].numpy().reshape(2, 40, -1).mean(axis=2)
+        added = torch.from_numpy(means @ glance.weight.numpy().T + glance.bias.numpy())
+        # The same at every pixel of the coarsest level, so the top-down pass carries it to all: as an extra bias would.
+        for i, image in enumerate(added):
+            plain.lateral_convs[3].conv.bias.copy_(neck.lateral_convs[3].conv.bias + image)
+            wanted = plain(tuple(m[i : i + 1] for m in maps))
+            for ours, theirs in zip(neck(maps), wanted, strict=True):
+                torch.testing.assert_close(ours[i : i + 1], theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_too_few_levels() -> None:

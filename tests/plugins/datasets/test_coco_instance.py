@@ -83,7 +83,9 @@ def test_pattern_with_another_placeholder_is_refused(pattern: str) -> None:
 
 
 def test_plugin_offers_its_parts_without_importing_anything_heavy() -> None:
-    assert [part.name for part in fineseg_datasets()] == ["coco-instance", "coco-panoptic", "3dfuture", "showroom"]
+    assert [part.name for part in fineseg_datasets()] == [
+        "coco-instance", "coco-panoptic", "3dfuture", "showroom", "showroom-panoptic"
+    ]  # fmt: skip
     assert [part.name for part in fineseg_submissions()] == ["3dfuture", "coco-json", "coco-panoptic"]
     heavy = "{'torch', 'cv2', 'pycocotools', 'mmdet', 'ray', 'PIL'}"
     program = f"import sys, fineseg_datasets.plugin; print(sorted({heavy} & set(sys.modules)))"
@@ -108,3 +110,44 @@ def test_furniture_stands_up_to_the_checks(shared_data: Path) -> None:
     chosen = options(annotations="instances_{split}.json", images="images")
     splits = {name: read(chosen, shared_data / "furniture", name) for name in ("train", "val")}
     assert [finding for finding in check_data(splits) if finding.severity == "error"] == []
+
+
+def grouped_file(path: Path, rows: list[dict[str, Any]], *, labelled: bool = True) -> None:
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": 8, "height": 8, **row} for i, row in enumerate(rows)]
+    document: dict[str, Any] = {"images": images, "categories": [{"id": 1, "name": "bed"}]}
+    path.write_text(json.dumps({**document, "annotations": []} if labelled else document))
+
+
+def test_a_field_of_the_images_rows_names_their_group(tmp_path: Path) -> None:
+    grouped_file(tmp_path / "train.json", [{"scene": "a"}, {"scene": 7}, {"scene": " a "}])
+    chosen = {"annotations": "{split}.json", "images": "."}
+    assert [image.group for image in read(options(**chosen, group="scene"), tmp_path, "train").images] == [
+        "a",
+        "7",
+        "a",
+    ]
+    assert [image.group for image in read(options(**chosen), tmp_path, "train").images] == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ({}, "scene is missing"),
+        ({"scene": ""}, "scene is empty; it must name the group that the image belongs to"),
+        ({"scene": None}, "scene is null; it must be a text"),
+        ({"scene": True}, "scene is True; it must be a text"),
+    ],
+)
+def test_an_image_of_a_labelled_split_without_its_group_is_an_error(
+    tmp_path: Path, row: dict[str, Any], fault: str
+) -> None:
+    grouped_file(tmp_path / "train.json", [{"scene": "a"}, row])
+    with pytest.raises(FinesegError) as caught:
+        read(options(annotations="{split}.json", images=".", group="scene"), tmp_path, "train")
+    assert str(caught.value) == f"{tmp_path / 'train.json'}: images[1]: {fault}"
+
+
+def test_images_to_predict_may_lack_their_group(tmp_path: Path) -> None:
+    grouped_file(tmp_path / "test.json", [{"scene": "a"}, {}], labelled=False)
+    split = read(options(annotations="{split}.json", images=".", group="scene"), tmp_path, "test")
+    assert [image.group for image in split.images] == ["a", ""]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +33,39 @@ def write_split(
     different names share no random numbers. ``on_progress`` is told (rooms done, count). Raises ValueError if ``size``
     is too small or ``count`` is negative.
     """
-    if count < 0:
-        raise ValueError(f"count is {count}: it must not be negative")
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number in range(1, count + 1):
-        room = render_room(room_seed(seed, split, number), size)
-        name = f"{split}/{number:07d}"
-        _write_image(folder / "images" / f"{name}.jpg", room.image[:, :, ::-1], _JPEG)
-        _write_image(folder / "stuff" / f"{name}.png", room.stuff, [])
-        images.append({"id": number, "width": size[1], "height": size[0], "file_name": f"{name}.jpg"})
-        annotations += annotate(room, number, len(annotations) + 1)
-        if on_progress is not None:
-            on_progress(number, count)
+    for image, room in draw_rooms(folder, split, count, size, seed, on_progress):
+        stuff = (folder / "stuff" / image["file_name"]).with_suffix(".png")
+        _write_image(stuff, room.stuff, [])
+        images.append(image)
+        annotations += annotate(room, image["id"], len(annotations) + 1)
     categories = [{"id": i, "name": name, "supercategory": "furniture"} for i, name in enumerate(CLASSES, 1)]
     table = {"images": images, "annotations": annotations, "categories": categories}
-    _write_bytes(folder / "annotations" / f"{split}.json", json.dumps(table).encode())
+    write_bytes(folder / "annotations" / f"{split}.json", json.dumps(table).encode())
+
+
+def draw_rooms(
+    folder: Path,
+    split: str,
+    count: int,
+    size: tuple[int, int],
+    seed: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[dict[str, Any], Room]]:
+    """Draw rooms and write their pictures; yield COCO's record of each picture, and the room.
+
+    Arguments and faults are those of ``write_split``.
+    """
+    if count < 0:
+        raise ValueError(f"count is {count}: it must not be negative")
+    for number in range(1, count + 1):
+        room = render_room(room_seed(seed, split, number), size)
+        name = f"{split}/{number:07d}.jpg"
+        _write_image(folder / "images" / name, room.image[:, :, ::-1], _JPEG)
+        yield {"id": number, "width": size[1], "height": size[0], "file_name": name}, room
+        if on_progress is not None:
+            on_progress(number, count)
 
 
 def room_seed(seed: int, split: str, number: int) -> np.random.SeedSequence:
@@ -80,10 +97,10 @@ def _write_image(path: Path, image: np.ndarray, options: list[int]) -> None:
     done, coded = cv2.imencode(path.suffix, np.ascontiguousarray(image), options)
     if not done:
         raise OSError(f"{path}: the picture could not be encoded")
-    _write_bytes(path, coded.tobytes())
+    write_bytes(path, coded.tobytes())
 
 
-def _write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Write beside ``path`` and rename, so that no half-written file ever carries the name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -1,0 +1,15 @@
+"""The names of average precision's figures; light, for profiles name them."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+
+def figure_names(area_ranges: Sequence[str]) -> tuple[str, ...]:
+    """Return the keys of a summary of average precision with these area ranges."""
+    return ("AP", "AP50", "AP75", *area_keys(area_ranges))
+
+
+def area_keys(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the summary's keys of area ranges: "small" -> "APs", or "AP_small" where another starts with "s" too."""
+    initials = Counter(name[:1] for name in names)
+    return tuple(f"AP{name[:1]}" if initials[name[:1]] == 1 else f"AP_{name}" for name in names)

@@ -1,0 +1,83 @@
+"""What `[combine]` may say, and how a space to search is written."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from fineseg.profile.base import PartChoice, Table
+
+
+class SpaceTable(Table):
+    """One key of `[sweep.space]` or of a `space` in `[combine]`: from what a trial's value is taken."""
+
+    choice: tuple[Any, ...] | None = Field(default=None, description="one of these", min_length=1)
+    uniform: tuple[float, float] | None = Field(default=None, description="[from, to], evenly")
+    log_uniform: tuple[float, float] | None = Field(default=None, description="[from, to], evenly in the logarithm")
+    integer: tuple[int, int] | None = Field(default=None, description="[from, to], whole numbers, both ends included")
+
+    @model_validator(mode="after")
+    def _one_sound_range(self) -> "SpaceTable":
+        given = {name: value for name, value in self if value is not None}
+        if len(given) != 1:
+            kinds = ", ".join(type(self).model_fields)
+            raise ValueError(f"must say one of {kinds}, not {' and '.join(given) or 'none'}")
+        name, value = next(iter(given.items()))
+        if name == "choice":
+            if any(value[i] in value[:i] for i in range(len(value))):
+                raise ValueError("choice lists a value twice; list each once")
+        elif not value[0] < value[1]:
+            raise ValueError(f"{name} must be [from, to] with from < to")
+        elif name == "log_uniform" and value[0] <= 0:
+            raise ValueError(f"log_uniform must start above 0, not at {value[0]:g}")
+        return self
+
+
+class SearchTable(Table):
+    """`[combine] search = { ... }`: what is searched on the validation split's stored predictions, and how.
+
+    The score of the combination is that of nested searches: each part of the images by what was searched without it.
+    """
+
+    weights: bool = Field(default=True, description="a factor for each model's scores, whatever the ensembler")
+    thresholds: Literal["none", "overall", "per-class"] = Field(
+        default="none", description="least score that goes into the ensembler: one, or one for each class"
+    )
+    space: Mapping[str, SpaceTable] = Field(
+        default={},
+        description="options of the ensembler: name = { choice = [...] }, { uniform = [from, to] }, { log_uniform = "
+        "[from, to] } or { integer = [from, to] }",
+    )
+    trials: Annotated[int, Field(gt=0)] = Field(
+        default=40, description="settings that each search may try: one without each part, and one on all images"
+    )
+    folds: Annotated[int, Field(gt=1)] = Field(
+        default=5, description="parts of the validation images; images of one group stay together"
+    )
+    seed: Annotated[int, Field(ge=0)] = 0
+    metric: str = Field(default="AP", description="figure of the combination that is to be high, such as AP or AP50")
+    held_out: tuple[str, ...] = Field(
+        default=(),
+        description="models whose given weights are known not to have seen the validation images; the others' are "
+        "refused",
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> "SearchTable":
+        if not (self.weights or self.space or self.thresholds != "none"):
+            raise ValueError("there is nothing to search: set weights = true, thresholds or space")
+        return self
+
+
+class CombineTable(Table):
+    """`[combine]`: several models into one."""
+
+    ensembler: PartChoice
+    calibration: Literal["none", "temperature", "isotonic"] = Field(
+        default="none",
+        description="turn each model's scores into how often they are right on the validation split, before the "
+        "ensembler: by temperature and offset of their logits, or by isotonic regression",
+    )
+    search: SearchTable | None = Field(
+        default=None, description="look for better settings on the validation split; none if absent"
+    )

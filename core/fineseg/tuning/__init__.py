@@ -1,0 +1,1 @@
+"""What is learnt from held-out predictions: weights of models, options of ensemblers, thresholds, calibration."""

@@ -1,0 +1,1 @@
+"""Head e-ups for fineseg."""

@@ -1,0 +1,55 @@
+"""E-UPS in the prediction protocol, with two steps more: the semantic scores, and masks as logits.
+
+Letters: B images, N detections, C classes, h and w sides at 1/4, m side of a mask's cells.
+"""
+
+from mmdet.structures.bbox import bbox2roi
+from torch import Tensor
+
+from fineseg_e_ups.options import PanopticOptions
+from fineseg_e_ups.panoptic import Frame, Objects, Panoptic, choose_boxes, panoptic_map
+from fineseg_pointrend.predictor import Features, MaskRCNNPredictor
+
+
+class EUPSPredictor(MaskRCNNPredictor):
+    """Prediction steps of a built E-UPS detector; the first `things` of its classes are things."""
+
+    @property
+    def things(self) -> int:
+        """Return the number of thing classes."""
+        return int(self.detector.roi_head.bbox_head.num_classes)
+
+    @property
+    def rules(self) -> PanopticOptions:
+        """Return what the panoptic head goes by."""
+        rules: PanopticOptions = self.detector.rules
+        return rules
+
+    def semantic(self, features: Features) -> Tensor:
+        """Return the scores of all classes, logits [B, C, h, w]."""
+        scores: Tensor = self.detector.semantic_head(features)
+        return scores
+
+    def mask_logits(self, features: Features, boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
+        """Return per image the logits [N, m, m] of each detection's own class; without one, [0, 1, 1]."""
+        found = []
+        for index, (box, label) in enumerate(zip(boxes, labels, strict=True)):
+            own = [level[index : index + 1] for level in features]
+            found.append(self._mask_logits(own, bbox2roi([box]), label) if len(box) else box.new_zeros(0, 1, 1))
+        return found
+
+    def masks(self, features: Features, boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
+        """Return per image the probabilities [N, m, m] of each detection's own class."""
+        return [each.sigmoid() for each in self.mask_logits(features, boxes, labels)]
+
+    def panoptic(self, features: Features, frames: list[Frame]) -> list[Panoptic]:
+        """Return per image its segments."""
+        sizes = [frame.size for frame in frames]
+        proposals = [boxes for boxes, _ in self.proposals(features, sizes)]
+        chosen = [choose_boxes(*each, self.rules) for each in self.boxes(features, proposals, sizes)]
+        boxes, scores, labels = (list(each) for each in zip(*chosen, strict=True))
+        masks = self.mask_logits(features, boxes, labels)
+        found = map(Objects, boxes, scores, labels, masks)
+        planes = self.semantic(features)
+        every = zip(planes, found, frames, strict=True)
+        return [panoptic_map(plane, self.things, each, frame, self.rules) for plane, each, frame in every]

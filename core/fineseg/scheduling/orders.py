@@ -18,7 +18,8 @@ class TrainingOrder:
     the training's entry in the store. `whole` trains on all labelled images instead of the training split, `fold` on
     all folds of `folds_file` but that one. `topic` is what its progress is posted under; the model's name where there
     is none. With a `meter` a training stops at the first checkpoint where the budget is spent, before the last of its
-    `epochs`.
+    `epochs`. `place` (n, N) says that it is the nth of N trainings that were asked for, finished ones included, from 0:
+    its share of the cores goes by that, so that a command that is given again trains as it would have.
     """
 
     model: str
@@ -37,6 +38,7 @@ class TrainingOrder:
     folds_file: str = ""
     topic: str = ""
     meter: Meter | None = None
+    place: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,8 @@ def plan_side_by_side(orders: Sequence[TrainingOrder], machines: Sequence[tuple[
     """Return how many trainings run at once on machines of (cores, GPUs), and the cores each worker of each gets.
 
     With GPUs every worker has one to itself. Without, trainings go in rounds, and those of one round share the cores
-    evenly: three on two cores are two with one core each, then one with both. `train.cpus` overrides the share.
+    evenly: three on two cores are two with one core each, then one with both. Trainings that are finished count there,
+    as a `place` tells. `train.cpus` overrides the share.
 
     Raises `FinesegError` when not even one training fits.
     """
@@ -98,12 +99,13 @@ def plan_side_by_side(orders: Sequence[TrainingOrder], machines: Sequence[tuple[
     if workers > slots:
         what = f"no room on the {total(machines)} that Ray found"
         raise FinesegError(f"train.workers = {workers}: {what}; lower it or train.cpus")
-    side_by_side = min(len(orders), slots // workers)
     cores = []
-    for number, order in enumerate(orders):
-        beside = min(side_by_side, len(orders) - number // side_by_side * side_by_side)
+    for index, order in enumerate(orders):
+        number, count = order.place or (index, len(orders))
+        a_round = min(count, slots // workers)
+        beside = min(a_round, count - number // a_round * a_round)
         cores.append(order.cpus or _share(machines, beside * workers))
-    return side_by_side, cores
+    return min(len(orders), slots // workers), cores
 
 
 def _share(machines: Sequence[tuple[int, int]], processes: int) -> int:

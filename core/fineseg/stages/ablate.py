@@ -80,12 +80,14 @@ def _missing(
 ) -> dict[str, TrainingOrder]:
     """Return orders for trainings that the store lacks, by key: rows of one training share it."""
     missing: dict[str, TrainingOrder] = {}
+    keys = list(dict.fromkeys(entry.key for outcome in outcomes for entry in outcome.trained.values()))
     for outcome in outcomes:
         context, row = contexts[outcome.row.name], outcome.row
         for name, entry in outcome.trained.items():
             topic = row.name if len(outcome.trained) == 1 and row.scores != COMBINED else f"{row.name} {name}"
             if entry.key not in missing and context.store.finished("train", entry.key) is None:
-                missing[entry.key] = training_order(context, prepared, entry, topic=topic)
+                order = training_order(context, prepared, entry, topic=topic)
+                missing[entry.key] = replace(order, place=(keys.index(entry.key), len(keys)))
     return missing
 
 

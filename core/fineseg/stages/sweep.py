@@ -241,7 +241,8 @@ class Sweep:
         often = {"models": {self.model: {"train": {"checkpoint_every": 1}}}}
         context = replace(self.context, profile=trial.profile, tables=merge(trial.tables, often))
         entry = Trained(self.model, trial.key, self.folder_of(trial), self.prepared.fold)
-        return training_order(context, self.prepared, entry, topic=f"trial {trial.number}")
+        order = training_order(context, self.prepared, entry, topic=f"trial {trial.number}")
+        return replace(order, place=(0, self.samples))  # each has the cores of one in a full round
 
     def _order(self, trial: Trial) -> TrialOrder:
         epochs = self.epochs(trial)

@@ -4,7 +4,7 @@ import hashlib
 import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fineseg.errors import BudgetSpent, FinesegError
@@ -68,8 +68,10 @@ def train_final(context: Context, prepared: Prepared, trained: Mapping[str, Trai
 def _train(context: Context, prepared: Prepared, trained: Mapping[str, Trained], *, whole: bool) -> None:
     """Run those trainings, by name, that the store lacks."""
     missing: dict[str, TrainingOrder] = {}
+    keys = list(dict.fromkeys(entry.key for entry in trained.values()))
     for name, entry in trained.items():
         order = training_order(context, prepared, entry, whole=whole, topic=name)
+        order = replace(order, place=(keys.index(entry.key), len(keys)))
         if context.store.finished("train", entry.key) is None:
             missing.setdefault(entry.key, order)
         elif not (entry.folder / RECORD).exists():  # of an older store, under the key of just these images

@@ -1,5 +1,7 @@
 """How many trainings run side by side, and on how many cores."""
 
+from dataclasses import replace
+
 import pytest
 
 from fineseg import FinesegError
@@ -29,6 +31,15 @@ def order(workers: int = 1, cpus: int | None = None) -> TrainingOrder:
 )
 def test_plan(orders: list[TrainingOrder], machines: list[tuple[int, int]], expected: tuple[int, list[int]]) -> None:
     assert plan_side_by_side(orders, machines) == expected
+
+
+@pytest.mark.parametrize(("count", "cores"), [(3, [1, 1, 2]), (4, [1, 1, 1, 1]), (5, [1, 1, 1, 1, 2])])
+def test_a_command_that_is_given_again_shares_cores_as_it_did(count: int, cores: list[int]) -> None:
+    placed = [replace(order(), place=(number, count)) for number in range(count)]
+    assert plan_side_by_side(placed, [(2, 0)]) == (2, cores)
+    for start in range(1, count):
+        assert plan_side_by_side(placed[start:], [(2, 0)]) == (min(2, count - start), cores[start:])
+        assert plan_side_by_side(placed[:1], [(2, 0)]) == (1, cores[:1])
 
 
 def test_no_room() -> None:

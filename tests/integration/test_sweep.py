@@ -113,6 +113,7 @@ def test_trials_that_are_stopped_or_fail_make_room_for_others(tmp_path: Path) ->
     context = Context(loaded.profile, loaded.tables, PROFILE, CATALOG, store, console, Scheduler(console))
     trials = Sweep(context, prepare(context), loaded.profile.sweep, None)  # type: ignore[arg-type]
     for trial in trials.trials[:3]:  # as earlier commands would have left them: far better than these nets can be
+        trials.folder_of(trial).mkdir(parents=True)
         for epoch in (1, 2):
             append_row(trials.folder_of(trial) / "curve.jsonl", {"epoch": epoch, "step": 6 * epoch, "AP": 50.0})
         store.finish("train", trial.key, {"model": "plain"})

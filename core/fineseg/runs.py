@@ -20,7 +20,7 @@ from fineseg.data.split import ImageInfo, Split
 from fineseg.errors import FinesegError
 from fineseg.parts import Head
 from fineseg.profile.schema import NOT_IN_KEYS, HeldOutTable, PartChoice, Profile
-from fineseg.store import content_key
+from fineseg.store import content_key, file_hash
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _prediction_only(catalog: Catalog, choice: PartChoice) -> tuple[str, ...]:
 
 
 def _content(weights: str) -> str:
-    return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else weights
+    return file_hash(Path(weights)) if Path(weights).is_file() else weights
 
 
 def split_digest(split: Split, file_hashes: Mapping[str, str]) -> str:

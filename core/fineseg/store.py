@@ -107,6 +107,12 @@ def _host() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
+def file_hash(file: Path) -> str:
+    """Return the SHA-256 hash of a file's content, which is not read into memory at once."""
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))

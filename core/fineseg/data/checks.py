@@ -24,7 +24,7 @@ from fineseg.data.rle_check import find_unsound
 from fineseg.data.split import RLE, ImageInfo, Split, TrueObject
 from fineseg.data.twins import FREQUENCIES, FloatArray, find_twins, look_at
 from fineseg.errors import FinesegError
-from fineseg.store import read_json, write_json
+from fineseg.store import file_hash, read_json, write_json
 
 TINY_MASK = 4  # pixels; a smaller mask is a slip of the annotator's rather than an object
 BOX_TOLERANCE = 1.0  # pixels that a box may stick out of its image by rounding
@@ -336,8 +336,7 @@ def _hash_known(path: Path, known: dict[str, list[Any]]) -> str:
         status = path.stat()
         stamp = [status.st_size, status.st_mtime_ns]
         if key not in known or known[key][:2] != stamp:
-            with open(path, "rb") as file:
-                known[key] = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+            known[key] = [*stamp, file_hash(path)]
     except FileNotFoundError:
         raise FinesegError(f"{path}: no such file") from None
     except OSError as error:

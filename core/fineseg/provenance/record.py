@@ -14,7 +14,7 @@ from typing import Any
 
 from fineseg.data.json_entries import parse_json
 from fineseg.errors import FinesegError
-from fineseg.store import Store, content_key, write_beside, write_json
+from fineseg.store import Store, content_key, file_hash, write_beside, write_json
 
 KIND = "submissions"
 FORM = "fineseg submission"
@@ -128,8 +128,7 @@ def content_hash(file: Path) -> str:
                 return hashes[0][1] if len(hashes) == 1 else hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
     except Exception:  # no zip, or a damaged one, which fails in zipfile in a dozen ways
         pass
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return file_hash(file)
 
 
 def _hash_of(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:

@@ -4,7 +4,6 @@
 validation split: call it first, with the predictions (`Predicted`) that are tuned on.
 """
 
-import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fineseg.data.json_entries import load_json
 from fineseg.errors import FinesegError
 from fineseg.stages.prepare import Prepared
-from fineseg.store import write_json
+from fineseg.store import file_hash, write_json
 
 if TYPE_CHECKING:
     from fineseg.stages.predict import Predicted
@@ -71,9 +70,3 @@ def trained_on(weights: Path, *, stored: bool = False) -> frozenset[str] | None:
 def record_training(weights: Path, images: Iterable[str]) -> None:
     """Note beside weights the hashes of the images that they were trained on."""
     write_json(weights.with_name(RECORD), {"weights": file_hash(weights), "images": sorted(set(images))})
-
-
-def file_hash(file: Path) -> str:
-    """Return the SHA-256 hash of a file's content."""
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,6 +1,5 @@
 """train: every chosen model that the store does not hold yet."""
 
-import hashlib
 import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from fineseg.scheduling.orders import TrainingOrder
 from fineseg.stages.context import Context
 from fineseg.stages.held_out import RECORD, record_training, trained_on
 from fineseg.stages.prepare import Prepared
-from fineseg.store import CURVE, NOT_MATCHED, WEIGHTS, content_key, read_rows, write_text
+from fineseg.store import CURVE, NOT_MATCHED, WEIGHTS, content_key, file_hash, read_rows, write_text
 
 SHOWN = 240
 """Characters of a line on what a training starts from; the rest is in its folder."""
@@ -127,7 +126,7 @@ def _given(context: Context, prepared: Prepared, model: str, file: Path) -> Trai
     """Take a user's weights into the store, once for each content."""
     table = context.profile.models[model]
     try:
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = file_hash(file)
     except OSError as error:
         raise FinesegError(f"--weights {model}={file}: {error.strerror}; give a file of weights") from None
     parts = {kind: part_key(context.catalog, kind, getattr(table, kind)) for kind in ("backbone", "neck", "head")}

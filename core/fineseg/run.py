@@ -26,6 +26,7 @@ from fineseg.stages.analyse import analyse_all
 from fineseg.stages.combine import combine_role
 from fineseg.stages.context import Context
 from fineseg.stages.evaluate import evaluate
+from fineseg.stages.evaluate_panoptic import PanopticScores, evaluate_maps
 from fineseg.stages.facts import Made, run_facts, submission_record
 from fineseg.stages.folds import evaluate_folds, merge_answers
 from fineseg.stages.predict import predict
@@ -86,6 +87,7 @@ def run(
             predicted = predict(context, prepared, {"validation": trained, "test": scored_only})
         with watch.stage("evaluate"):
             results = {m: evaluate(context, prepared, predicted[m, "validation"]) for m in loaded.profile.chosen}
+            maps = evaluate_maps(context, prepared, predicted)
             folds = evaluate_folds(context, prepared, predicted)
         with watch.stage("train"):
             final = train_final(context, prepared, trained)
@@ -93,10 +95,12 @@ def run(
             predicted |= predict(context, prepared, {"test": final})
     with watch.stage("combine"):
         predicted = merge_answers(context, prepared, predicted, folds)
-        combined = {role: combine_role(context, prepared, predicted, results, role) for role in ("validation", "test")}
+        scored = context, prepared, predicted, results
+        combined = {role: combine_role(*scored, role, maps) for role in ("validation", "test")}
     with watch.stage("evaluate"):
         results[COMBINED] = evaluate(context, prepared, combined["validation"], submitted=True)
-    metrics = metrics_table(results, folds) | search_record(context, combined["validation"])
+    maps |= {COMBINED: maps[combined["validation"].model]} if maps else {}
+    metrics = metrics_table(results, folds, maps) | search_record(context, combined["validation"])
     write_json(out / "metrics.json", metrics)
     made = Made(
         command=shlex.join(["fineseg", *sys.argv[1:]]),
@@ -112,16 +116,25 @@ def run(
         submission = submit(context, prepared, combined["test"], out, submission_record(facts, metrics))
     with watch.stage("analyse"):
         analysed = analyse_all(context, prepared, predicted, combined["validation"])
-    told = Outcome(facts, watch.seconds, metrics, results, analysed, made, submission)
-    _say_result(console, results, submission, write_run(context, prepared, told, out), sum(watch.seconds.values()))
+    told = Outcome(facts, watch.seconds, metrics, results, analysed, made, submission, maps)
+    _say_result(console, results, maps, submission, write_run(context, prepared, told, out), sum(watch.seconds.values()))
     return out
 
 
-def metrics_table(results: Mapping[str, Scores], folds: Mapping[str, Sequence[APResult]]) -> dict[str, Any]:
-    """Return what metrics.json holds, in percent; `folds` are what a model's trainings scored on their own folds."""
+def metrics_table(
+    results: Mapping[str, Scores],
+    folds: Mapping[str, Sequence[APResult]],
+    maps: Mapping[str, PanopticScores] | None = None,
+) -> dict[str, Any]:
+    """Return what metrics.json holds, in percent; `folds` are what a model's trainings scored on their own folds.
+
+    `maps` are scores of panoptic models by the names of `results`.
+    """
     tables: dict[str, dict[str, Any]] = {
         name: {kind: ap.plain()["summary"] for kind, ap in kinds.items()} for name, kinds in results.items()
     }
+    for name, scores in (maps or {}).items():
+        tables[name] = scores.tables() | tables[name]
     for model, parts in folds.items():
         tables[model]["folds"] = [part.plain()["summary"] for part in parts]
     combined = tables.pop(COMBINED)
@@ -138,10 +151,16 @@ def work_done(store: Store) -> dict[str, int]:
 
 
 def _say_result(
-    console: Console, results: Mapping[str, Scores], submission: Path | None, report: Path, seconds: float
+    console: Console,
+    results: Mapping[str, Scores],
+    maps: Mapping[str, PanopticScores],
+    submission: Path | None,
+    report: Path,
+    seconds: float,
 ) -> None:
     for name, kinds in results.items():
-        scores = "  ".join(f"{key} {value:5.1f}" for key, value in kinds["segm"].summary.items())
+        figures = maps[name].figures() if name in maps else kinds["segm"].summary
+        scores = "  ".join(f"{key} {'  -' if value is None else f'{value:5.1f}'}" for key, value in figures.items())
         console.say(f"{name:>12}  {scores}")
     wrote = f"{submission} and {report}" if submission else str(report)
     console.say(f"done in {duration(seconds)}: wrote {wrote}; open the report in a browser")

@@ -1,4 +1,4 @@
-"""The names of average precision's figures; light, for profiles name them."""
+"""The names of figures; light, for profiles name them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,6 +7,10 @@ from collections.abc import Sequence
 def figure_names(area_ranges: Sequence[str]) -> tuple[str, ...]:
     """Return the keys of a summary of average precision with these area ranges."""
     return ("AP", "AP50", "AP75", *area_keys(area_ranges))
+
+
+PANOPTIC_FIGURES = ("PQ", "SQ", "RQ", "PQth", "PQst", "mIoU")
+"""The names of panoptic models' figures: PQ of all classes, of things and of stuff; the last is of semantic scores."""
 
 
 def area_keys(names: Sequence[str]) -> tuple[str, ...]:

@@ -17,13 +17,14 @@ from typing import Any
 from fineseg.catalog import Catalog
 from fineseg.console import Console, duration
 from fineseg.cost import Meter, rows_before
+from fineseg.metrics.figures import panoptic_figures
 from fineseg.metrics.mask_ap import APResult
 from fineseg.profile.budget import Budget
 from fineseg.profile.load import Loaded
 from fineseg.scheduling.scheduler import Scheduler
 from fineseg.scheduling.session import RaySettings
 from fineseg.stages.analyse import analyse_all
-from fineseg.stages.combine import combine_role
+from fineseg.stages.combine import combine_roles
 from fineseg.stages.context import Context
 from fineseg.stages.evaluate import evaluate
 from fineseg.stages.evaluate_panoptic import PanopticScores, evaluate_maps
@@ -74,9 +75,8 @@ def run(
     started, watch = datetime.now().astimezone(), Watch()
     console.keep(out / RUN_LOG)
     with only_run_in(out), Scheduler(console, ray, store.root) as scheduler:
-        meter = Meter(budget) if budget is not None else None
         profile = loaded.profile, loaded.tables, loaded.file
-        context = Context(*profile, catalog, store, console, scheduler, weights, meter)
+        context = Context(*profile, catalog, store, console, scheduler, weights, Meter(budget) if budget else None)
         with watch.stage("prepare"):
             prepared = prepare(context)
         before, rows = work_done(store), rows_before(store.root)
@@ -95,12 +95,12 @@ def run(
             predicted |= predict(context, prepared, {"test": final})
     with watch.stage("combine"):
         predicted = merge_answers(context, prepared, predicted, folds)
-        scored = context, prepared, predicted, results
-        combined = {role: combine_role(*scored, role, maps) for role in ("validation", "test")}
+        combined = combine_roles(context, prepared, predicted, results, maps)
     with watch.stage("evaluate"):
         results[COMBINED] = evaluate(context, prepared, combined["validation"], submitted=True)
-    maps |= {COMBINED: maps[combined["validation"].model]} if maps else {}
-    metrics = metrics_table(results, folds, maps) | search_record(context, combined["validation"])
+    metrics = metrics_table(results, folds, maps, combined["validation"].model) | search_record(
+        context, combined["validation"]
+    )
     write_json(out / "metrics.json", metrics)
     made = Made(
         command=shlex.join(["fineseg", *sys.argv[1:]]),
@@ -117,23 +117,24 @@ def run(
     with watch.stage("analyse"):
         analysed = analyse_all(context, prepared, predicted, combined["validation"])
     told = Outcome(facts, watch.seconds, metrics, results, analysed, made, submission, maps)
-    _say_result(console, results, maps, submission, write_run(context, prepared, told, out), sum(watch.seconds.values()))
+    _say_result(console, metrics, submission, write_run(context, prepared, told, out), sum(watch.seconds.values()))
     return out
 
 
 def metrics_table(
     results: Mapping[str, Scores],
     folds: Mapping[str, Sequence[APResult]],
-    maps: Mapping[str, PanopticScores] | None = None,
+    maps: dict[str, PanopticScores],
+    best: str,
 ) -> dict[str, Any]:
     """Return what metrics.json holds, in percent; `folds` are what a model's trainings scored on their own folds.
 
-    `maps` are scores of panoptic models by the names of `results`.
+    `maps` are scores of panoptic models, of which the `best` stands for all.
     """
     tables: dict[str, dict[str, Any]] = {
         name: {kind: ap.plain()["summary"] for kind, ap in kinds.items()} for name, kinds in results.items()
     }
-    for name, scores in (maps or {}).items():
+    for name, scores in (maps | {COMBINED: maps[best]} if maps else {}).items():
         tables[name] = scores.tables() | tables[name]
     for model, parts in folds.items():
         tables[model]["folds"] = [part.plain()["summary"] for part in parts]
@@ -151,16 +152,11 @@ def work_done(store: Store) -> dict[str, int]:
 
 
 def _say_result(
-    console: Console,
-    results: Mapping[str, Scores],
-    maps: Mapping[str, PanopticScores],
-    submission: Path | None,
-    report: Path,
-    seconds: float,
+    console: Console, metrics: Mapping[str, Any], submission: Path | None, report: Path, seconds: float
 ) -> None:
-    for name, kinds in results.items():
-        figures = maps[name].figures() if name in maps else kinds["segm"].summary
-        scores = "  ".join(f"{key} {'  -' if value is None else f'{value:5.1f}'}" for key, value in figures.items())
+    for name, tables in {**metrics["models"], COMBINED: metrics[COMBINED]}.items():
+        figures = panoptic_figures(tables) if "panoptic" in tables else tables["segm"]
+        scores = "  ".join(f"{key} {'    -' if value is None else f'{value:5.1f}'}" for key, value in figures.items())
         console.say(f"{name:>12}  {scores}")
     wrote = f"{submission} and {report}" if submission else str(report)
     console.say(f"done in {duration(seconds)}: wrote {wrote}; open the report in a browser")

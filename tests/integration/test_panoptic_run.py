@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
+from fineseg.data.panoptic import load_map
 from fineseg.data.panoptic_json import read_panoptic
 from fineseg.metrics.panoptic_quality import PanopticCounts, count_image, panoptic_result
-from fineseg.panoptic_predictions import StoredMaps, panoptic_file, read_panoptic as read_stored
-from fineseg.data.panoptic import load_map
+from fineseg.panoptic_predictions import StoredMaps, panoptic_file
+from fineseg.panoptic_predictions import read_panoptic as read_stored
 from fineseg.predictions import read_instances
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 PROFILE = Path(__file__).parent / "micro_panoptic.toml"
-STEPS, IMAGES = 2 * 2 * 3, 2 * (4 + 2)  # models x epochs x steps, models x (validation + test)
+STEPS, IMAGES = 2 * 8 * 3, 2 * (4 + 2)  # models x epochs x steps, models x (validation + test)
 
 
 def run(folder: Path, out: str) -> tuple[dict[str, Any], dict[str, Any], str]:

@@ -50,7 +50,8 @@ def read_classes(top: Entry) -> PanopticClasses:
             raise entry.fault(f"isthing is {shown(is_thing)}; it must be 1 for things, 0 for stuff")
         name = entry.text("name") if entry.has("name") else str(number)
         super_name = entry.text("supercategory") if entry.has("supercategory") else ""
-        kinds[0 if is_thing else 1].append(Category(number, name, super_name, _colour(entry.get("color"))))
+        colour = _colour(entry.get("color")) if entry.has("color") else None
+        kinds[0 if is_thing else 1].append(Category(number, name, super_name, colour))
     things, stuff = (tuple(sorted(kind, key=lambda category: category.id)) for kind in kinds)
     if not things + stuff:
         raise top.fault("categories is empty; at least one class is needed")

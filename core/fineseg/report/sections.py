@@ -25,7 +25,13 @@ PANOPTIC, SEMANTIC = "panoptic", "semantic"
 COUNTS = ("matched", "objects")
 """Columns of a table of scores that count objects."""
 CURVES = {"loss": "Training loss", "AP": "Validation AP", "lr": "Learning rate"}
-METRIC_TITLES = {"segm": "Mask AP", "bbox": "Box AP", "boundary": "Boundary AP", "holes": "IoU of holes"}
+METRIC_TITLES = {
+    "segm": "Mask AP",
+    "bbox": "Box AP",
+    "boundary": "Boundary AP",
+    "holes": "IoU of holes",
+    "panoptic": "Panoptic quality",
+}
 MEANINGS = {
     "AP": "mean over IoU .50:.05:.95",
     "AP50": "at IoU .50",

@@ -19,6 +19,19 @@ from fineseg.stages.tune import Tuned, tune
 from fineseg.store import content_key
 
 
+def combine_roles(
+    context: Context,
+    prepared: Prepared,
+    predicted: Mapping[tuple[str, str], Predicted],
+    results: Mapping[str, Mapping[str, APResult]],
+    panoptic: Mapping[str, PanopticScores],
+) -> dict[str, Predicted]:
+    """Combine the models on the validation and on the test split."""
+    return {
+        role: combine_role(context, prepared, predicted, results, role, panoptic) for role in ("validation", "test")
+    }
+
+
 def combine_role(
     context: Context,
     prepared: Prepared,

@@ -10,7 +10,7 @@ from typing import Any
 from fineseg.data.panoptic import load_map, semantic_labels
 from fineseg.data.split import Split
 from fineseg.errors import FinesegError
-from fineseg.metrics.figures import PANOPTIC_FIGURES
+from fineseg.metrics.figures import panoptic_figures
 from fineseg.metrics.panoptic_quality import PanopticCounts, PanopticResult, count_image, panoptic_result
 from fineseg.metrics.semantic_iou import PixelCounts, SemanticResult, count_pixels, semantic_result
 from fineseg.panoptic_predictions import StoredPanoptic
@@ -46,11 +46,7 @@ class PanopticScores:
 
     def figures(self) -> dict[str, float | None]:
         """Return the figures that tables of papers have, by name."""
-        groups, semantic = self.quality.plain(), None if self.semantic is None else self.semantic.plain()["mIoU"]
-        headline = [groups["All"][key] for key in ("pq", "sq", "rq")]
-        values = [*headline, groups["Things"]["pq"], groups["Stuff"]["pq"], semantic]
-        found = dict(zip(PANOPTIC_FIGURES, values, strict=True))
-        return found if self.semantic is not None else {name: found[name] for name in PANOPTIC_FIGURES[:-1]}
+        return panoptic_figures(self.tables())
 
 
 def evaluate_maps(
@@ -91,9 +87,7 @@ def evaluate_panoptic(context: Context, prepared: Prepared, predicted: Predicted
     )
 
 
-def count_stored(
-    split: Split, stored: Iterator[StoredPanoptic]
-) -> Iterator[tuple[PanopticCounts, PixelCounts | None]]:
+def count_stored(split: Split, stored: Iterator[StoredPanoptic]) -> Iterator[tuple[PanopticCounts, PixelCounts | None]]:
     """Compare stored maps and scores of a split with its truth, image by image, some at a time on all cores."""
     images, classes = {image.id: image for image in split.images}, len(split.panoptic_categories)
 

@@ -101,7 +101,9 @@ def choose_boxes(boxes: Tensor, scores: Tensor, rules: PanopticOptions) -> tuple
     return found[keep], score[keep], label[keep]
 
 
-def panoptic_map(semantic: Tensor, things: int, found: Objects, frame: PanopticFrame, rules: PanopticOptions) -> Panoptic:
+def panoptic_map(
+    semantic: Tensor, things: int, found: Objects, frame: PanopticFrame, rules: PanopticOptions
+) -> Panoptic:
     """Join scores [C, h, w] of the padded input and objects, in its pixels, into segments of the original image."""
     stuff = len(semantic) - things
     found = found.take(unhidden(found, *frame.size, rules.overlap))

@@ -255,7 +255,7 @@ def test_a_model_looks_at_images_in_its_own_way(load: Callable) -> None:
         ("merge_views", "men", "models.a.predict.merge_views: unknown ensembler 'men'; did you mean 'mean'?; "
          "choices: mean"),
         ("sizes", 3, "models.a.predict.sizes: unknown key; known: long_side, short_side, score_threshold, nms_iou, "
-         "max_per_image, mask_threshold, shard, cpus, tta, merge_views"),
+         "max_per_image, mask_threshold, shard, cpus, tta, merge_views, semantic"),
     ):  # fmt: skip
         assert faults(put(TOY, f"models.a.predict.{key}", value)) == [said]
 
@@ -308,7 +308,9 @@ def test_parts_go_with_a_panoptic_task() -> None:
         Submission("maps", "", NoOptions, write=print, check=print, task="panoptic"),
     )
     catalog = Catalog((*CATALOG.entries, *(Entry(part, "toy", "toy-parts", "1.0") for part in fitting)))
-    tables = put(put(TOY, "competition", {"name": "toy", "task": "panoptic", "models": ["a"]}), "data.dataset", "grounds")
+    tables = put(
+        put(TOY, "competition", {"name": "toy", "task": "panoptic", "models": ["a"]}), "data.dataset", "grounds"
+    )
     with pytest.raises(ProfileError, match="models.a.head: 'boxes' makes no panoptic maps, .*; choose joined$"):
         check_tables(tables, catalog, FILE)
     tables = put(put(tables, "models.a.head", "joined"), "submission.format", "maps")  # b, not chosen, may be any

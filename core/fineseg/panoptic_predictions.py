@@ -1,7 +1,7 @@
-"""What a panoptic model says of images beside their instances, and its store: panoptic maps, and scores of all classes.
+"""What a panoptic model says of images beside their instances, and its store: panoptic maps, scores of all classes.
 
-Maps are PNGs, scores one of the forms of `semantic_store`. Both lie in one Parquet file, a row an image, beside the file
-of the same images' instances.
+Maps are PNGs, scores one of the forms of `semantic_store`. Both lie in one Parquet file, a row an image, beside the
+file of the same images' instances.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

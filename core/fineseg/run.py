@@ -69,8 +69,7 @@ def run(
 ) -> Path:
     """Run a profile; return the run folder, which holds metrics.json, the submission and report.html.
 
-    `weights` are files that stand for the trainings of some models. Raises `FinesegError` when the trainings have spent
-    `budget` before their end.
+    `weights` are files that stand for trainings. Raises `FinesegError` when these have spent `budget` before their end.
     """
     started, watch = datetime.now().astimezone(), Watch()
     console.keep(out / RUN_LOG)
@@ -98,9 +97,8 @@ def run(
         combined = combine_roles(context, prepared, predicted, results, maps)
     with watch.stage("evaluate"):
         results[COMBINED] = evaluate(context, prepared, combined["validation"], submitted=True)
-    metrics = metrics_table(results, folds, maps, combined["validation"].model) | search_record(
-        context, combined["validation"]
-    )
+    metrics = metrics_table(results, folds, maps, combined["validation"].model)
+    metrics |= search_record(context, combined["validation"])
     write_json(out / "metrics.json", metrics)
     made = Made(
         command=shlex.join(["fineseg", *sys.argv[1:]]),

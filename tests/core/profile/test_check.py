@@ -311,7 +311,7 @@ def test_parts_go_with_a_panoptic_task() -> None:
     tables = put(
         put(TOY, "competition", {"name": "toy", "task": "panoptic", "models": ["a"]}), "data.dataset", "grounds"
     )
-    with pytest.raises(ProfileError, match="models.a.head: 'boxes' makes no panoptic maps, .*; choose joined$"):
+    with pytest.raises(ProfileError, match=r"models.a.head: 'boxes' makes no panoptic maps, .*; choose joined$"):
         check_tables(tables, catalog, FILE)
     tables = put(put(tables, "models.a.head", "joined"), "submission.format", "maps")  # b, not chosen, may be any
     assert check_tables(tables, catalog, FILE).competition.task == "panoptic"

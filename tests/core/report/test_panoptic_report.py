@@ -22,6 +22,8 @@ CLASSES = (
     Category(199, "wall", "", (102, 102, 156)),
 )
 
+NONE = "\N{EN DASH}"
+
 
 def quality(pq: float | None) -> dict[str, Any]:
     return {"pq": pq, "sq": 80.0, "rq": 50.0, "n": 2}
@@ -58,9 +60,9 @@ def test_the_section(tmp_path: Path) -> None:
     rows = re.findall(r'<tr><th scope="row">([ab])</th>(.*?)</tr>', text)
     cells = {name: re.findall(r"<td[^>]*>(.*?)</td>", row) for name, row in rows}
     assert [re.sub("<.*?>", "", cell) for cell in cells["b"]] == [
-        "40.0", "80.0", "50.0", "–", "80.0", "50.0", "12.5", "80.0", "50.0", "33.3"
+        "40.0", "80.0", "50.0", NONE, "80.0", "50.0", "12.5", "80.0", "50.0", "33.3"
     ]  # fmt: skip
-    assert re.sub("<.*?>", "", cells["a"][-1]) == "–"
+    assert re.sub("<.*?>", "", cells["a"][-1]) == NONE
     assert '<span class="figure">40.0</span><span class="what">PQ of the best model</span>' in text
     assert text.count("data:image/png;base64,") == 3 and text.count("data:image/jpeg;base64,") == 1
     assert "Truth, room.jpg: 2 segments" in text and "b, room.jpg: 0 segments" in text

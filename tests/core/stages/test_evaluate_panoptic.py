@@ -1,4 +1,4 @@
-"""Panoptic models scored from the store: against loops over pixels, and what tables and the choice of a model make of it."""
+"""Panoptic models scored from the store: against loops over pixels, and what the run and its tables make of it."""
 
 from collections.abc import Callable
 from dataclasses import replace

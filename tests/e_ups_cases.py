@@ -1,5 +1,6 @@
 """Small E-UPS detectors, and drawn images with everything true about them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
-from fineseg import HeadInput
+from fineseg import HeadInput, PanopticFrame, PanopticPredictor
 from fineseg.mm.quiet import quiet
 from fineseg_backbones.builders import build_resnet
 from fineseg_backbones.neck_builders import build_fpn
@@ -47,6 +48,16 @@ def built_e_ups(seed: int = 3, **options: Any) -> EUPSPredictor:
     predictor = head.predictor(detector)
     assert isinstance(predictor, EUPSPredictor)
     return predictor
+
+
+def found_maps(
+    predictor: PanopticPredictor, features: Sequence[torch.Tensor], frames: Sequence[PanopticFrame]
+) -> Sequence[Any]:
+    """Go all steps from features to segments, as `fineseg.mm` does."""
+    sizes = [frame.size for frame in frames]
+    proposals = [boxes for boxes, _ in predictor.proposals(features, sizes)]
+    judged = predictor.boxes(features, proposals, sizes)
+    return predictor.panoptic(features, judged, predictor.semantic(features), frames)
 
 
 def spread(detector: nn.Module, seed: int = 0) -> None:

@@ -29,8 +29,9 @@ from fineseg.stages.context import Context
 from fineseg.stages.prepare import prepare
 from fineseg.store import CURVE, RUN_LOG, Store, only_run_in, read_rows, write_json, write_text
 
-FIGURE = "AP"
-"""Of "segm": what a row gains is said in it."""
+HEADLINES = {"instance": ("segm", "AP"), "panoptic": ("panoptic", "PQ")}
+"""Kind and figure by task: what a row gains is said in it."""
+Headline = tuple[str, str]
 
 
 def ablate(
@@ -66,7 +67,7 @@ def ablate(
         "started": started.isoformat(timespec="seconds"),
         "seconds": dict(watch.seconds),
         "work": {kind: count - before[kind] for kind, count in work_done(store).items()},
-        **ablation_record(name, table, outcomes),
+        **ablation_record(name, table, outcomes, profile.competition.task),
         "cost": cost_table([("train", o.row.name, e.folder) for o in outcomes for e in o.trained.values()], rows_then),
     }
     write_json(out / "table.json", record)
@@ -92,8 +93,11 @@ def _wanted(name: str, rows: Sequence[Row], only: Sequence[str] | None) -> list[
     return list(only)
 
 
-def ablation_record(name: str, table: AblationTable, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def ablation_record(
+    name: str, table: AblationTable, outcomes: Sequence[Outcome], task: str = "instance"
+) -> dict[str, Any]:
     """Return what table.json tells of the rows, as plain data; figures are in percent, None where there is no truth."""
+    headline = HEADLINES[task]
     found = {outcome.row.name: outcome for outcome in outcomes}
     first: dict[tuple[str, ...], str] = {}
     rows = []
@@ -111,42 +115,42 @@ def ablation_record(name: str, table: AblationTable, outcomes: Sequence[Outcome]
                 "note": row.table.note,
                 "status": outcome.status,
                 "why": outcome.why,
-                "metrics": {kind: result.plain()["summary"] for kind, result in outcome.results.items()},
-                "gain": _gain(outcome, found.get(row.base or "")),
+                "metrics": outcome.metrics(),
+                "gain": _gain(outcome, found.get(row.base or ""), headline),
                 "published": dict(row.table.published),
-                "published_gain": _published_gain(outcome, found),
+                "published_gain": _published_gain(outcome, found, headline),
                 "trainings": [_training(entry) for entry in outcome.trained.values()] if outcome.results else [],
                 "shares_training_of": shared if shared != row.name else None,
             }
         )
-    return {"table": name, "title": table.title, "start": dict(table.set), "rows": rows}
+    start = dict(table.set)
+    return {"table": name, "title": table.title, "headline": list(headline), "start": start, "rows": rows}
 
 
 def _training(entry: Any) -> dict[str, Any]:
     return {"model": entry.model, "key": entry.key, "folder": str(entry.folder), **training_work(entry)}
 
 
-def _score(outcome: Outcome | None) -> float | None:
+def _score(outcome: Outcome | None, headline: Headline) -> float | None:
     """Return a row's headline figure, None where it has none."""
-    if outcome is None or "segm" not in outcome.results:
-        return None
-    value: float | None = outcome.results["segm"].plain()["summary"][FIGURE]
-    return value
+    kind, figure = headline
+    return None if outcome is None else outcome.metrics().get(kind, {}).get(figure)
 
 
-def _gain(outcome: Outcome, base: Outcome | None) -> float | None:
-    own, below = _score(outcome), _score(base)
+def _gain(outcome: Outcome, base: Outcome | None, headline: Headline) -> float | None:
+    own, below = _score(outcome, headline), _score(base, headline)
     return None if own is None or below is None else own - below
 
 
-def _published_gain(outcome: Outcome, found: Mapping[str, Outcome]) -> dict[str, Any] | None:
+def _published_gain(outcome: Outcome, found: Mapping[str, Outcome], headline: Headline) -> dict[str, Any] | None:
     """Return the published difference to the nearest row below that has a figure, and the measured one of the same two.
 
     Where that row is left out, what it builds on is measured in its place.
     """
-    published = outcome.row.table.published.get(FIGURE)
+    _, figure = headline
+    published = outcome.row.table.published.get(figure)
     over = found.get(outcome.row.on or "")
-    while over is not None and FIGURE not in over.row.table.published:
+    while over is not None and figure not in over.row.table.published:
         over = found.get(over.row.on or "")
     if published is None or over is None:
         return None
@@ -155,8 +159,8 @@ def _published_gain(outcome: Outcome, found: Mapping[str, Outcome]) -> dict[str,
         measured = found[measured.row.base]
     return {
         "over": over.row.name,
-        FIGURE: published - over.row.table.published[FIGURE],
-        "measured": _gain(outcome, measured),
+        figure: published - over.row.table.published[figure],
+        "measured": _gain(outcome, measured, headline),
     }
 
 

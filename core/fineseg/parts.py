@@ -195,6 +195,39 @@ class OneStagePredictor(Protocol):
         """
 
 
+@runtime_checkable
+class PanopticPredictor(TwoStagePredictor, Protocol):
+    """A two-stage head that also scores all classes at each pixel, and joins objects and stuff into one map.
+
+    Letters as above; T thing classes, C all classes, things first; h and w rows and columns that span the padded input.
+    """
+
+    def semantic(self, features: Sequence["torch.Tensor"]) -> "torch.Tensor":
+        """Return the scores of all classes as logits [B, C, h, w]."""
+
+    def panoptic(
+        self,
+        features: Sequence["torch.Tensor"],
+        judged: Sequence[tuple["torch.Tensor", "torch.Tensor"]],
+        semantic: "torch.Tensor",
+        frames: Sequence["PanopticFrame"],
+    ) -> Sequence[tuple["torch.Tensor", tuple[int, ...]]]:
+        """Return per image the map of its segments, int [H, W] of its original size, and the classes of these.
+
+        `judged` is what `boxes` returned, `semantic` what `semantic` did. Segment k, from 1 on, is of the k-th class,
+        and has pixels; 0 is void. A class of stuff has one segment.
+        """
+
+
+@dataclass(frozen=True)
+class PanopticFrame:
+    """Sizes as (height, width): of the network's input, of the image inside it, and of the image as it was read."""
+
+    padded: tuple[int, int]
+    size: tuple[int, int]
+    original: tuple[int, int]
+
+
 @dataclass(frozen=True)
 class HeadSpec:
     """A detector recipe around a given backbone and neck.
@@ -235,13 +268,15 @@ class Head(Part):
     `shares_proposals` says that its `boxes` step takes proposals from anywhere, so that the views of a TTA can share
     them. Where it does not, as with a head whose predictor is a `OneStagePredictor`, finished instances of the views
     can still be pooled. `prediction_only` names options ("points.test") that neither its weights nor its training
-    depend on: after a change of theirs a model is not trained anew.
+    depend on: after a change of theirs a model is not trained anew. `panoptic` says that its predictor is a
+    `PanopticPredictor`.
     """
 
     kind = "head"
     build: Callable[[Any, HeadInput], HeadSpec]
     shares_proposals: bool = True
     prediction_only: tuple[str, ...] = ()
+    panoptic: bool = False
 
 
 # ------------------------------------------------------- parts of the pipeline
@@ -321,12 +356,13 @@ class Dataset(Part):
 
     `read(options, root, split)` returns one split; it raises `FinesegError` for files that are missing or wrong.
     `generate(options, folder, split, progress)`, where a data set is drawn and not read, writes a split below `folder`,
-    which is `root` at reading then.
+    which is `root` at reading then. `panoptic` says that its splits have stuff, and a map for each labelled image.
     """
 
     kind = "dataset"
     read: Callable[[Any, Path, str], Split]
     generate: Callable[[Any, Path, str, Progress], None] | None = None
+    panoptic: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ Letters: N instances of one image.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,21 +124,33 @@ def read_instances(paths: Iterable[Path]) -> dict[int, Instances]:
 
 def _read_file(path: Path) -> list[Instances]:
     """Read one file of `write_instances`, which a failing disk may have changed since."""
+    with open_parquet(path, _schema()) as file:
+        return [_instances(row) for row in file.read().to_pylist()]
+
+
+@contextmanager
+def open_parquet(path: Path, schema: Any) -> Iterator[Any]:
+    """Open a Parquet file of these columns; whatever fails while it is open is taken for its damage."""
     import pyarrow.parquet as pq
 
     with open(path, "rb") as content:  # not read_table, which takes folders named `a=b` above a file for columns
         try:
             with pq.ParquetFile(content, page_checksum_verification=True) as file:
-                if not file.schema_arrow.equals(_schema()):
+                if not file.schema_arrow.equals(schema):
                     raise ValueError("its columns are others")
                 if file.metadata.num_rows > DENSEST * os.fstat(content.fileno()).st_size:
                     raise ValueError(f"{file.metadata.num_rows} rows in a file so short")
-                return [_instances(row) for row in file.read().to_pylist()]
+                yield file
         except Exception as error:  # a damaged file fails in Arrow in many ways
-            reason = one_line(" ".join(str(error).split()))[:LONGEST_REASON] or type(error).__name__
-            raise FinesegError(
-                f"{path}: is damaged ({reason}); delete the folder {path.parent}, and the same command makes it anew"
-            ) from None
+            raise damaged(path, error) from None
+
+
+def damaged(path: Path, reason: object) -> FinesegError:
+    """Return the error that says why a file of predictions cannot be read, and what to do."""
+    text = one_line(" ".join(str(reason).split()))[:LONGEST_REASON] or type(reason).__name__
+    return FinesegError(
+        f"{path}: is damaged ({text}); delete the folder {path.parent}, and the same command makes it anew"
+    )
 
 
 def _schema() -> Any:

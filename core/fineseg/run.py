@@ -17,15 +17,17 @@ from typing import Any
 from fineseg.catalog import Catalog
 from fineseg.console import Console, duration
 from fineseg.cost import Meter, rows_before
+from fineseg.metrics.figures import panoptic_figures
 from fineseg.metrics.mask_ap import APResult
 from fineseg.profile.budget import Budget
 from fineseg.profile.load import Loaded
 from fineseg.scheduling.scheduler import Scheduler
 from fineseg.scheduling.session import RaySettings
 from fineseg.stages.analyse import analyse_all
-from fineseg.stages.combine import combine_role
+from fineseg.stages.combine import combine_roles
 from fineseg.stages.context import Context
 from fineseg.stages.evaluate import evaluate
+from fineseg.stages.evaluate_panoptic import PanopticScores, evaluate_maps
 from fineseg.stages.facts import Made, run_facts, submission_record
 from fineseg.stages.folds import evaluate_folds, merge_answers
 from fineseg.stages.predict import predict
@@ -67,15 +69,13 @@ def run(
 ) -> Path:
     """Run a profile; return the run folder, which holds metrics.json, the submission and report.html.
 
-    `weights` are files that stand for the trainings of some models. Raises `FinesegError` when the trainings have spent
-    `budget` before their end.
+    `weights` are files that stand for trainings. Raises `FinesegError` when these have spent `budget` before their end.
     """
     started, watch = datetime.now().astimezone(), Watch()
     console.keep(out / RUN_LOG)
     with only_run_in(out), Scheduler(console, ray, store.root) as scheduler:
-        meter = Meter(budget) if budget is not None else None
         profile = loaded.profile, loaded.tables, loaded.file
-        context = Context(*profile, catalog, store, console, scheduler, weights, meter)
+        context = Context(*profile, catalog, store, console, scheduler, weights, Meter(budget) if budget else None)
         with watch.stage("prepare"):
             prepared = prepare(context)
         before, rows = work_done(store), rows_before(store.root)
@@ -86,6 +86,7 @@ def run(
             predicted = predict(context, prepared, {"validation": trained, "test": scored_only})
         with watch.stage("evaluate"):
             results = {m: evaluate(context, prepared, predicted[m, "validation"]) for m in loaded.profile.chosen}
+            maps = evaluate_maps(context, prepared, predicted)
             folds = evaluate_folds(context, prepared, predicted)
         with watch.stage("train"):
             final = train_final(context, prepared, trained)
@@ -93,10 +94,11 @@ def run(
             predicted |= predict(context, prepared, {"test": final})
     with watch.stage("combine"):
         predicted = merge_answers(context, prepared, predicted, folds)
-        combined = {role: combine_role(context, prepared, predicted, results, role) for role in ("validation", "test")}
+        combined = combine_roles(context, prepared, predicted, results, maps)
     with watch.stage("evaluate"):
         results[COMBINED] = evaluate(context, prepared, combined["validation"], submitted=True)
-    metrics = metrics_table(results, folds) | search_record(context, combined["validation"])
+    metrics = metrics_table(results, folds, maps, combined["validation"].model)
+    metrics |= search_record(context, combined["validation"])
     write_json(out / "metrics.json", metrics)
     made = Made(
         command=shlex.join(["fineseg", *sys.argv[1:]]),
@@ -112,16 +114,26 @@ def run(
         submission = submit(context, prepared, combined["test"], out, submission_record(facts, metrics))
     with watch.stage("analyse"):
         analysed = analyse_all(context, prepared, predicted, combined["validation"])
-    told = Outcome(facts, watch.seconds, metrics, results, analysed, made, submission)
-    _say_result(console, results, submission, write_run(context, prepared, told, out), sum(watch.seconds.values()))
+    told = Outcome(facts, watch.seconds, metrics, results, analysed, made, submission, maps)
+    _say_result(console, metrics, submission, write_run(context, prepared, told, out), sum(watch.seconds.values()))
     return out
 
 
-def metrics_table(results: Mapping[str, Scores], folds: Mapping[str, Sequence[APResult]]) -> dict[str, Any]:
-    """Return what metrics.json holds, in percent; `folds` are what a model's trainings scored on their own folds."""
+def metrics_table(
+    results: Mapping[str, Scores],
+    folds: Mapping[str, Sequence[APResult]],
+    maps: dict[str, PanopticScores],
+    best: str,
+) -> dict[str, Any]:
+    """Return what metrics.json holds, in percent; `folds` are what a model's trainings scored on their own folds.
+
+    `maps` are scores of panoptic models, of which the `best` stands for all.
+    """
     tables: dict[str, dict[str, Any]] = {
         name: {kind: ap.plain()["summary"] for kind, ap in kinds.items()} for name, kinds in results.items()
     }
+    for name, scores in (maps | {COMBINED: maps[best]} if maps else {}).items():
+        tables[name] = scores.tables() | tables[name]
     for model, parts in folds.items():
         tables[model]["folds"] = [part.plain()["summary"] for part in parts]
     combined = tables.pop(COMBINED)
@@ -138,10 +150,11 @@ def work_done(store: Store) -> dict[str, int]:
 
 
 def _say_result(
-    console: Console, results: Mapping[str, Scores], submission: Path | None, report: Path, seconds: float
+    console: Console, metrics: Mapping[str, Any], submission: Path | None, report: Path, seconds: float
 ) -> None:
-    for name, kinds in results.items():
-        scores = "  ".join(f"{key} {value:5.1f}" for key, value in kinds["segm"].summary.items())
+    for name, tables in {**metrics["models"], COMBINED: metrics[COMBINED]}.items():
+        figures = panoptic_figures(tables) if "panoptic" in tables else tables["segm"]
+        scores = "  ".join(f"{key} {'    -' if value is None else f'{value:5.1f}'}" for key, value in figures.items())
         console.say(f"{name:>12}  {scores}")
     wrote = f"{submission} and {report}" if submission else str(report)
     console.say(f"done in {duration(seconds)}: wrote {wrote}; open the report in a browser")

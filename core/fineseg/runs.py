@@ -201,7 +201,7 @@ def training_key(
 
 def predict_key(profile: Profile, model: str) -> dict[str, Any]:
     """Return what of `[predict]` changes what a model says of the plain view, which is all that a validation takes."""
-    return profile.predict_of(model).model_dump(mode="json", exclude={"cpus", "tta", "merge_views"})
+    return profile.predict_of(model).model_dump(mode="json", exclude={"cpus", "tta", "merge_views", "semantic"})
 
 
 def prediction_key(profile: Profile, catalog: Catalog, model: str, training: str, digest: str) -> str:
@@ -211,6 +211,8 @@ def prediction_key(profile: Profile, catalog: Catalog, model: str, training: str
     if _prediction_only(catalog, head):
         key["head"] = part_key(catalog, "head", head)
     predict = profile.predict_of(model)
+    if profile.competition.task == "panoptic":
+        key["panoptic"] = predict.semantic
     if predict.tta:
         merge = predict.merge_views
         key["tta"] = [part_key(catalog, "tta", choice) for choice in predict.tta]

@@ -27,7 +27,7 @@ FLOORS = (
     ("data",),
     ("parts",),
     ("hookspecs", "predictions", "semantic_store"),
-    ("coco_results",),
+    ("coco_results", "panoptic_predictions"),
     ("",),  # the front page, `fineseg` itself: what it shows lies below
     ("report", "metrics", "catalog", "provenance"),
     ("profile", "doctor"),

@@ -39,9 +39,10 @@ metric = "AP50"
 """
 
 
-STOPPED = """\
+EPOCHS = 30  # a worker trains on while the word to stop is on its way: more epochs than pass meanwhile
+STOPPED = f"""\
 [train]
-epochs = 2
+epochs = {EPOCHS}
 
 [competition]
 models = ["plain"]
@@ -51,7 +52,7 @@ search = "grid"
 scheduler = "asha"
 
 [sweep.space]
-"models.plain.head.mask_width" = { choice = [8, 12, 16, 7, 9, 10, 1000000000] }  # no machine has memory for the last
+"models.plain.head.mask_width" = {{ choice = [8, 12, 16, 7, 9, 10, 1000000000] }}  # no machine has memory for the last
 """
 
 
@@ -114,13 +115,14 @@ def test_trials_that_are_stopped_or_fail_make_room_for_others(tmp_path: Path) ->
     trials = Sweep(context, prepare(context), loaded.profile.sweep, None)  # type: ignore[arg-type]
     for trial in trials.trials[:3]:  # as earlier commands would have left them: far better than these nets can be
         trials.folder_of(trial).mkdir(parents=True)
-        for epoch in (1, 2):
+        for epoch in range(1, EPOCHS + 1):
             append_row(trials.folder_of(trial) / "curve.jsonl", {"epoch": epoch, "step": 6 * epoch, "AP": 50.0})
         store.finish("train", trial.key, {"model": "plain"})
     text, out = sweep(tmp_path, "out")
     found = read(out / "sweep.json")["trials"]
     assert [trial["status"] for trial in found] == ["finished"] * 3 + ["stopped"] * 3 + ["failed"]
-    assert [len(trial["history"]) for trial in found] == [2, 2, 2, 1, 1, 1, 0]
+    epochs = [len(trial["history"]) for trial in found]
+    assert epochs[:3] == [EPOCHS] * 3 and epochs[-1] == 0 and all(1 <= done < EPOCHS for done in epochs[3:-1]), epochs
     assert found[-1]["note"].startswith("out of memory: ")
     assert "Traceback" not in text
     assert list((out / "logs").iterdir())  # what the processes printed, and nothing of it on the terminal

@@ -50,11 +50,19 @@ def read_classes(top: Entry) -> PanopticClasses:
             raise entry.fault(f"isthing is {shown(is_thing)}; it must be 1 for things, 0 for stuff")
         name = entry.text("name") if entry.has("name") else str(number)
         super_name = entry.text("supercategory") if entry.has("supercategory") else ""
-        kinds[0 if is_thing else 1].append(Category(number, name, super_name))
+        colour = _colour(entry.get("color")) if entry.has("color") else None
+        kinds[0 if is_thing else 1].append(Category(number, name, super_name, colour))
     things, stuff = (tuple(sorted(kind, key=lambda category: category.id)) for kind in kinds)
     if not things + stuff:
         raise top.fault("categories is empty; at least one class is needed")
     return PanopticClasses(things, stuff)
+
+
+def _colour(value: Any) -> tuple[int, int, int] | None:
+    """Return a colour to draw a class in; nothing else hangs on it, so what is none is no fault."""
+    if isinstance(value, list) and len(value) == 3 and all(type(each) is int and 0 <= each <= 255 for each in value):
+        return value[0], value[1], value[2]
+    return None
 
 
 # ---------------------------------------------------------------- annotations

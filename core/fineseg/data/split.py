@@ -18,11 +18,15 @@ Segmentation = RLE | list[list[float]]
 
 @dataclass(frozen=True)
 class Category:
-    """One class. `id` is the data set's own number; labels inside fineseg are positions in `Split.categories`."""
+    """One class. `id` is the data set's own number; labels inside fineseg are positions in `Split.categories`.
+
+    `colour` is what the data set draws it in, as (red, green, blue).
+    """
 
     id: int
     name: str
     supercategory: str = ""
+    colour: tuple[int, int, int] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,24 @@
-"""The names of average precision's figures; light, for profiles name them."""
+"""The names of figures; light, for profiles name them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def figure_names(area_ranges: Sequence[str]) -> tuple[str, ...]:
     """Return the keys of a summary of average precision with these area ranges."""
     return ("AP", "AP50", "AP75", *area_keys(area_ranges))
+
+
+PANOPTIC_FIGURES = ("PQ", "SQ", "RQ", "PQth", "PQst", "mIoU")
+"""The names of panoptic models' figures: PQ of all classes, of things and of stuff; the last is of semantic scores."""
+
+
+def panoptic_figures(tables: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return `PANOPTIC_FIGURES` of a model's tables in metrics.json, the last where it was measured."""
+    groups, semantic = tables["panoptic"], tables.get("semantic", {})
+    values = [groups["All"][key] for key in ("pq", "sq", "rq")] + [groups[name]["pq"] for name in ("Things", "Stuff")]
+    return dict(zip(PANOPTIC_FIGURES, [*values, *semantic.values()], strict=False))
 
 
 def area_keys(names: Sequence[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ matches' share in matches + (false positives + false negatives) / 2.
 Letters: C classes, G true segments and P predicted ones of an image, H and W its height and width in pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,12 @@ class PanopticResult:
         groups: dict[str, Any] = {name: _plain(quality) for name, quality in self.groups.items()}
         return {**groups, "classes": [_plain(row) for row in self.classes]}
 
+    @classmethod
+    def from_plain(cls, stored: Mapping[str, Any]) -> "PanopticResult":
+        """Return what `plain` was made of."""
+        groups = {name: Quality(**_from_plain(row)) for name, row in stored.items() if name != "classes"}
+        return cls(groups, tuple(ClassQuality(**_from_plain(row)) for row in stored["classes"]))
+
 
 def panoptic_result(counts: PanopticCounts, things: int) -> PanopticResult:
     """Turn counts into quality; the first `things` of the C classes are things.
@@ -102,6 +108,10 @@ def _mean(table: np.ndarray) -> Quality:
 
 def _plain(row: Quality | ClassQuality) -> dict[str, Any]:
     return {name: None if value != value else value for name, value in vars(row).items()}
+
+
+def _from_plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: float("nan") if value is None else value for name, value in row.items()}
 
 
 # -------------------------------------------------------------------- matching

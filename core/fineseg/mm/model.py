@@ -49,6 +49,11 @@ class BuiltModel:
     notes: tuple[str, ...]
     needs_semantic: bool = False
 
+    def padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the sides of the network's input for an image of `size`, both (height, width)."""
+        height, width = (side + -side % PAD_DIVISOR for side in size)
+        return height, width
+
 
 def build_model(
     model: ModelTable,

@@ -54,8 +54,8 @@ def predict_image(
         return only
     looks = (Look(predictor, *each) for each in encoded)
     if viewing.merge is None or len(viewing.views) == 1:
-        return _instances(image, pixels, predict, detect_together(list(looks), predict))
-    return viewing.merge([_instances(image, pixels, predict, detect_alone(one, predict)) for one in looks])
+        return pasted(image.id, pixels, predict, detect_together(list(looks), predict))
+    return viewing.merge([pasted(image.id, pixels, predict, detect_alone(one, predict)) for one in looks])
 
 
 # ----------------------------------------------------------------- from pixels to features
@@ -137,9 +137,19 @@ class Detections:
 
 def detect_alone(one: Look, predict: PredictTable) -> Detections:
     """Go all steps in the frame of one look."""
+    return detect_judged(one, judge_own(one), predict)
+
+
+def judge_own(one: Look) -> tuple[Tensor, Tensor]:
+    """Judge a look's own proposals in its frame: boxes [R, 4] or [R, C, 4] and probabilities [R, C + 1]."""
     ((proposals, _),) = one.predictor.proposals(one.features, [one.frame.size])
-    ((boxes, scores),) = one.predictor.boxes(one.features, [proposals], [one.frame.size])
-    boxes, scores, labels = detect(boxes, scores, predict)
+    (judged,) = one.predictor.boxes(one.features, [proposals], [one.frame.size])
+    return judged
+
+
+def detect_judged(one: Look, judged: tuple[Tensor, Tensor], predict: PredictTable) -> Detections:
+    """Go on from what `judge_own` returned to detections."""
+    boxes, scores, labels = detect(*judged, predict)
     masks, *quality = _masks(one, boxes, labels)
     found = Detections(one.frame.to_original(boxes), scores, labels, masks)
     return found.weighted(*quality) if quality else found
@@ -217,8 +227,9 @@ def _mean(tuples: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     return tuple(total / count for total in totals)
 
 
-def _instances(image: ImageInfo, pixels: np.ndarray, predict: PredictTable, found: Detections) -> Instances:
+def pasted(image_id: int, pixels: np.ndarray, predict: PredictTable, found: Detections) -> Instances:
+    """Return detections as instances of the image whose pixels [H, W, 3] are given, masks at its size."""
     height, width = pixels.shape[:2]
     counts = paste_to_rle(found.masks, found.boxes, height, width, predict.mask_threshold)
     labels, scores, boxes = (tensor.cpu().numpy() for tensor in (found.labels, found.scores, found.boxes))
-    return make_instances(image.id, (height, width), labels, scores, boxes, counts)
+    return make_instances(image_id, (height, width), labels, scores, boxes, counts)

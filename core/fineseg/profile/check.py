@@ -8,12 +8,13 @@ from pydantic import ValidationError
 
 from fineseg.catalog import Catalog
 from fineseg.errors import FinesegError, ProfileError
-from fineseg.parts import Head, Submission
+from fineseg.parts import Head
 from fineseg.profile.base import Table
 from fineseg.profile.combine import combine_faults
 from fineseg.profile.faults import faults_of, suggest
 from fineseg.profile.layers import at, merge
 from fineseg.profile.schema import OF_THE_RUN, SHARED_PROPOSALS, PartChoice, PredictTable, Profile, TrainTable
+from fineseg.profile.task import task_faults
 
 
 def check_tables(tables: Mapping[str, Any], catalog: Catalog, file: Path) -> Profile:
@@ -32,7 +33,7 @@ def check_tables(tables: Mapping[str, Any], catalog: Catalog, file: Path) -> Pro
     faults += _final_faults(tables)
     faults += _fold_faults(tables, catalog)
     faults += _view_faults(tables, catalog)
-    faults += _format_faults(tables, catalog)
+    faults += task_faults(tables, catalog)
     faults += combine_faults(tables, catalog)
     if faults or profile is None:
         raise ProfileError([f"{file}: {fault}" for fault in dict.fromkeys(faults)])
@@ -143,21 +144,6 @@ def _view_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
                 f"({', '.join(catalog.names('ensembler')) or 'none is installed'}), or leave out views of this model"
             )
     return faults
-
-
-def _format_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
-    """Refuse a submission format that takes other predictions than the competition's task makes."""
-    value = _at(tables, ("submission", "format"))
-    name = value.get("name") if isinstance(value, Mapping) else value
-    competition = tables.get("competition")
-    task = competition.get("task", "instance") if isinstance(competition, Mapping) else None
-    if task not in ("instance", "panoptic"):
-        return []  # the schema's own check has said so
-    return [
-        f'submission.format: \'{name}\' is of the task "{entry.part.task}"; competition.task is "{task}"'
-        for entry in catalog.of_kind("submission")
-        if entry.part.name == name and isinstance(entry.part, Submission) and entry.part.task != task
-    ]
 
 
 def _final_faults(tables: Mapping[str, Any]) -> list[str]:

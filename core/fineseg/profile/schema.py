@@ -37,7 +37,9 @@ class CompetitionTable(Table):
 
     name: Annotated[str, AfterValidator(folder_name), Field(description="short name, used for folders")]
     title: str = Field(default="", description="title on the report")
-    task: Literal["instance"] = Field(default="instance", description="what is segmented")
+    task: Literal["instance", "panoptic"] = Field(
+        default="instance", description="what is segmented: things one by one, or every pixel, things and stuff"
+    )
     models: tuple[str, ...] | None = Field(
         default=None,
         description="names of the [models.*] tables that a run trains and combines, in this order; all if absent",
@@ -242,6 +244,11 @@ class PredictTable(Table):
     merge_views: Literal["shared-proposals"] | PartChoice = Field(
         default="shared-proposals",
         description="how views become one answer: averaged step by step, or by an ensembler that pools their instances",
+    )
+    semantic: Literal["compact", "full", "none"] = Field(
+        default="compact",
+        description="panoptic models: in which form scores of all classes are kept; compact: the best 6 of each 4 x 4 "
+        "pixels, full: all numbers, none: they are not",
     )
 
 

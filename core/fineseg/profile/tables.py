@@ -7,7 +7,7 @@ from typing import Any
 
 from fineseg.catalog import Catalog
 from fineseg.errors import FinesegError, ProfileError
-from fineseg.metrics.figures import figure_names
+from fineseg.metrics.figures import PANOPTIC_FIGURES, figure_names
 from fineseg.profile.check import check_tables, complete
 from fineseg.profile.faults import suggest
 from fineseg.profile.layers import MISSING, at, merge
@@ -225,4 +225,6 @@ def _score_faults(profile: Profile, scores: str) -> list[str]:
 
 def _figure_faults(profile: Profile, row: RowTable) -> list[str]:
     figures = figure_names(list(profile.metric.area_ranges))
+    if profile.competition.task == "panoptic":
+        figures = (*PANOPTIC_FIGURES, *figures)
     return [f'published: no figure "{name}"; {suggest(name, figures)}' for name in row.published if name not in figures]

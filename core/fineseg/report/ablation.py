@@ -9,7 +9,7 @@ from fineseg.console import duration
 from fineseg.report.cost import cost
 from fineseg.report.page import write_report
 from fineseg.report.records import ReportData
-from fineseg.report.sections import METRIC, METRIC_TITLES, training_curves, what_ran
+from fineseg.report.sections import METRIC_TITLES, training_curves, what_ran
 from fineseg.report.templates import render_section
 
 TEMPLATE = "ablation.html.jinja"
@@ -70,10 +70,11 @@ def _markdown_table(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> s
 def summary(record: Record) -> tuple[list[str], list[list[str]]]:
     """Return headers and cells of the table: figures, differences, cost, and the paper's; columns of nothing left out.
 
-    A figure of each kind stands for it, the first: mask AP with its difference to the row that each builds on.
+    A figure of each kind stands for it, the first: the headline with its difference to the row that each builds on.
     """
-    others = [kind for kind in kinds(record) if kind != METRIC]
-    headers = ["Row", "Change", "AP", "+/-", *map(_title, others), "Train", *(name for _, name in UNITS)]
+    chief, figure = headline(record)
+    others = [kind for kind in kinds(record) if kind != chief]
+    headers = ["Row", "Change", figure, "+/-", *map(_title, others), "Train", *(name for _, name in UNITS)]
     headers += ["Paper", "Paper +/-", "Here +/-"]
     lines = []
     for row in record["rows"]:
@@ -83,18 +84,24 @@ def summary(record: Record) -> tuple[list[str], list[list[str]]]:
             [
                 row["name"],
                 row["words"],
-                _figure(scores[METRIC]["AP"]) if METRIC in scores else row["status"],
+                _figure(scores[chief][figure]) if chief in scores else row["status"],
                 _signed(row["gain"]),
                 *map(_figure, firsts),
                 _time(row),
                 *(_most(row, unit) for unit, _ in UNITS),
-                _figure(row["published"].get("AP")),
-                _signed(published.get("AP")),
+                _figure(row["published"].get(figure)),
+                _signed(published.get(figure)),
                 _signed(published.get("measured")),
             ]
         )
     used = [number for number, header in enumerate(headers) if number < 3 or any(line[number] for line in lines)]
     return [headers[number] for number in used], [[line[number] for number in used] for line in lines]
+
+
+def headline(record: Record) -> tuple[str, str]:
+    """Return the kind and the figure that rows are compared by."""
+    kind, figure = record["headline"]
+    return kind, figure
 
 
 def remarks(record: Record) -> list[str]:
@@ -149,14 +156,15 @@ def _most(row: Record, unit: str) -> str:
 
 
 def table_section(record: Record) -> str:
-    """Return the section with the table, measured and published AP side by side, and all figures of each kind."""
+    """Return the section with the table, measured and published figures side by side, and all figures of each kind."""
     headers, cells = summary(record)
+    chief, figure = headline(record)
     rows = [
-        {"cells": line, "settings": _settings(row), "scored": METRIC in row["metrics"]}
+        {"cells": line, "settings": _settings(row), "scored": chief in row["metrics"]}
         for line, row in zip(cells, record["rows"], strict=True)
     ]
     bars = [
-        (row["name"], row["metrics"].get(METRIC, {}).get("AP"), row["published"].get("AP")) for row in record["rows"]
+        (row["name"], row["metrics"].get(chief, {}).get(figure), row["published"].get(figure)) for row in record["rows"]
     ]
     tables = []
     for kind, figures in kinds(record).items():
@@ -169,6 +177,7 @@ def table_section(record: Record) -> str:
         title=record["title"] or record["table"],
         headers=headers,
         rows=rows,
+        figure=figure,
         bars=bars,
         published=any(published is not None for *_, published in bars),
         tables=tables,

@@ -12,6 +12,7 @@ from fineseg.report.analysis import errors, object_sizes, precision_recall
 from fineseg.report.cost import cost
 from fineseg.report.folds import folds
 from fineseg.report.gallery import gallery
+from fineseg.report.panoptic import panoptic
 from fineseg.report.records import Example, ReportData, Section
 from fineseg.report.search import search
 from fineseg.report.sections import scores, training_curves, what_ran
@@ -21,6 +22,7 @@ from fineseg.store import write_text
 __all__ = ["SECTIONS", "Example", "ReportData", "Section", "write_report"]
 
 SECTIONS: tuple[Section, ...] = (
+    panoptic,
     scores,
     folds,
     search,

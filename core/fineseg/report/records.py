@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fineseg.data.panoptic import PanopticMap
 from fineseg.data.split import Category, ImageInfo, TrueObject
 from fineseg.predictions import Instances
 
@@ -22,6 +23,15 @@ class Example:
     combined: Instances | None
     group: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MapExample:
+    """One image of the held-out split with its true panoptic map and those that were predicted, by model."""
+
+    image: ImageInfo
+    truth: PanopticMap
+    models: Mapping[str, PanopticMap]
 
 
 Numbers = Sequence[float | None]
@@ -58,7 +68,9 @@ class ReportData:
     `per_class` has the AP [percent] of each category, nan without truth, by model name or "combined"; `per_area` that
     of each category by the name of an area range; `analyses` go by the same names. `curves` has, by model, rows of one
     step ("step", "lr", "loss", "loss_cls", ...) and of one validation ("step", "AP", ...). `manifest` is manifest.json;
-    `submission` is None for a run that wrote none.
+    `submission` is None for a run that wrote none. Of panoptic models the metrics also have "panoptic" ({"All": {"pq",
+    "sq", "rq", "n"}, "Things", "Stuff"}) and, where it was scored, "semantic"; `class_pq` has the PQ [percent] of each
+    of `panoptic_classes`, things first, by the same names.
     """
 
     title: str
@@ -72,6 +84,9 @@ class ReportData:
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     examples: Sequence[Example] = ()
     submission: Path | None = None
+    panoptic_classes: tuple[Category, ...] = ()
+    class_pq: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    map_examples: Sequence[MapExample] = ()
 
 
 Section = Callable[[ReportData], str | None]

@@ -20,10 +20,18 @@ COMBINED = "combined"
 METRIC = "segm"
 FOLDS = "folds"
 """Beside a model's tables of scores: those of its folds, which are another section's."""
+PANOPTIC, SEMANTIC = "panoptic", "semantic"
+"""Kinds of panoptic models alone, which have a section of their own."""
 COUNTS = ("matched", "objects")
 """Columns of a table of scores that count objects."""
 CURVES = {"loss": "Training loss", "AP": "Validation AP", "lr": "Learning rate"}
-METRIC_TITLES = {"segm": "Mask AP", "bbox": "Box AP", "boundary": "Boundary AP", "holes": "IoU of holes"}
+METRIC_TITLES = {
+    "segm": "Mask AP",
+    "bbox": "Box AP",
+    "boundary": "Boundary AP",
+    "holes": "IoU of holes",
+    "panoptic": "Panoptic quality",
+}
 MEANINGS = {
     "AP": "mean over IoU .50:.05:.95",
     "AP50": "at IoU .50",
@@ -47,9 +55,9 @@ class Cell:
 
 
 def best_model(metrics: Mapping[str, Any]) -> str | None:
-    """Return the model of the highest AP; without any figure the first one, None without models."""
-    aps = {name: _ap(table) for name, table in metrics["models"].items()}
-    rank: dict[str, float] = {name: -math.inf if ap is None else ap for name, ap in aps.items()}
+    """Return the model of the highest PQ or, without, AP; without any figure the first one, None without models."""
+    headlines = {name: pq(table) if PANOPTIC in table else _ap(table) for name, table in metrics["models"].items()}
+    rank: dict[str, float] = {name: -math.inf if value is None else value for name, value in headlines.items()}
     return max(rank, key=rank.__getitem__, default=None)
 
 
@@ -65,7 +73,7 @@ def scores(data: ReportData) -> str | None:
         rows[COMBINED] = data.metrics[COMBINED]
     if not rows:
         return None
-    kinds = dict.fromkeys(kind for table in rows.values() for kind in table if kind != FOLDS)
+    kinds = dict.fromkeys(kind for table in rows.values() for kind in table if kind not in (FOLDS, PANOPTIC, SEMANTIC))
     bars = [
         _size_bars(data, rows),
         _class_bars(data, {name: data.per_class[name] for name in rows if name in data.per_class}),
@@ -74,7 +82,7 @@ def scores(data: ReportData) -> str | None:
         "scores",
         tables=[_score_table(kind, rows) for kind in kinds],
         meanings=MEANINGS,
-        tiles=_tiles(data),
+        tiles=[] if data.class_pq else _tiles(data),
         verdict=_verdict(data),
         bars=[each for each in bars if each is not None],
         by_size=_class_bars_by_size(data, [name for name in rows if name in data.per_area]),
@@ -83,9 +91,9 @@ def scores(data: ReportData) -> str | None:
 
 def _score_table(kind: str, rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
     columns = list(dict.fromkeys(key for table in rows.values() for key in table.get(kind, {})))
-    found = {name: [_number(table.get(kind, {}).get(key)) for key in columns] for name, table in rows.items()}
+    found = {name: [number(table.get(kind, {}).get(key)) for key in columns] for name, table in rows.items()}
     counts = [key in COUNTS for key in columns]
-    best = [None if count else _highest(values) for count, *values in zip(counts, *found.values(), strict=True)]
+    best = [None if count else highest(values) for count, *values in zip(counts, *found.values(), strict=True)]
     cells = {
         name: [
             Cell(value, value is not None and value == top, count)
@@ -113,13 +121,19 @@ def _tiles(data: ReportData) -> list[tuple[str, str, str]]:
     """Return the headline figures as (figure, what it is, detail)."""
     best, tiles = best_model(data.metrics), []
     if is_combined(data):
-        tiles.append((_percent(_ap(data.metrics[COMBINED])), "AP combined", _models(len(data.metrics["models"]))))
+        tiles.append((percent(_ap(data.metrics[COMBINED])), "AP combined", _models(len(data.metrics["models"]))))
     if best is not None:
-        tiles.append((_percent(_ap(data.metrics["models"][best])), "AP of the best single model", best))
+        tiles.append((percent(_ap(data.metrics["models"][best])), "AP of the best single model", best))
     stages = data.manifest.get("seconds", {})
     if stages:
-        tiles.append((duration(sum(stages.values())), "for this run", _work_words(data.manifest.get("work", {}))))
+        tiles.append(time_tile(data))
     return tiles
+
+
+def time_tile(data: ReportData) -> tuple[str, str, str]:
+    """Return how long the run took, as (figure, what it is, detail)."""
+    seconds = sum(data.manifest.get("seconds", {}).values())
+    return duration(seconds), "for this run", _work_words(data.manifest.get("work", {}))
 
 
 @dataclass(frozen=True)
@@ -132,13 +146,13 @@ class Bars:
     rows: list[tuple[str, str, list[Cell]]]
 
 
-def _bars(
+def bar_table(
     title: str, what: str, rows: Mapping[tuple[str, str], Sequence[float | None]], names: Sequence[str]
 ) -> Bars | None:
     """Return figures [percent] by (name, colour) with one for each of `names`; None where nothing was scored."""
     table = []
     for (name, colour), values in rows.items():
-        top = _highest(values)
+        top = highest(values)
         cells = [Cell(value, len(names) > 1 and value is not None and value == top) for value in values]
         table.append((name, colour, cells))
     scored = any(cell.value is not None for *_, cells in table for cell in cells)
@@ -152,10 +166,10 @@ def _size_bars(data: ReportData, tables: Mapping[str, Mapping[str, Any]]) -> Bar
     named = list(data.manifest.get("profile", {}).get("metric", {}).get("area_ranges", {}))
     titles = named if len(named) == len(keys) else keys
     rows = {
-        (title, ""): [_number(summary.get(key)) for summary in summaries.values()]
+        (title, ""): [number(summary.get(key)) for summary in summaries.values()]
         for title, key in zip(titles, keys, strict=True)
     }
-    return _bars("By size", "Mask AP of each size", rows, list(summaries))
+    return bar_table("By size", "Mask AP of each size", rows, list(summaries))
 
 
 def _class_bars(
@@ -166,10 +180,10 @@ def _class_bars(
 ) -> Bars | None:
     """Return AP by class: a row for each class of `figures` by model."""
     rows = {
-        (category.name, class_colour(label)): [_number(values[label]) for values in figures.values()]
+        (category.name, class_colour(label)): [number(values[label]) for values in figures.values()]
         for label, category in enumerate(data.categories)
     }
-    return _bars(title, what, rows, list(figures))
+    return bar_table(title, what, rows, list(figures))
 
 
 def _class_bars_by_size(data: ReportData, names: Sequence[str]) -> list[Bars]:
@@ -182,19 +196,27 @@ def _class_bars_by_size(data: ReportData, names: Sequence[str]) -> list[Bars]:
     return [table for table in tables if table is not None]
 
 
+def pq(table: Mapping[str, Any], group: str = "All", figure: str = "pq") -> float | None:
+    """Return a panoptic model's figure of a group of classes."""
+    return number(table.get(PANOPTIC, {}).get(group, {}).get(figure))
+
+
 def _ap(table: Mapping[str, Any]) -> float | None:
-    return _number(table.get(METRIC, {}).get("AP"))
+    return number(table.get(METRIC, {}).get("AP"))
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """Return a figure, None for one that there is not: None or nan."""
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _highest(values: Sequence[float | None]) -> float | None:
+def highest(values: Sequence[float | None]) -> float | None:
+    """Return the largest figure, None without any."""
     return max((value for value in values if value is not None), default=None)
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """Return a figure in words."""
     return "-" if value is None else f"{value:.1f}"
 
 

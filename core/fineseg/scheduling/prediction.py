@@ -1,10 +1,10 @@
 """Prediction over Ray: fixed shards of image ids, a bounded pool of actors, each shard one file written whole."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -13,6 +13,10 @@ from fineseg.scheduling.board import Poster, watched
 from fineseg.scheduling.orders import PredictionOrder, PredictionSetting, State
 from fineseg.scheduling.pool import Pool, ShardWorker
 from fineseg.scheduling.session import nodes, room, total
+
+if TYPE_CHECKING:
+    from fineseg.data.split import ImageInfo
+    from fineseg.predictions import Instances
 
 
 def predict_all(
@@ -57,24 +61,43 @@ class ShardPredictor:
         self.loaded: tuple[tuple[str, str], Any, Any] | None = None
 
     def predict(self, order: PredictionOrder) -> None:
-        """Predict one shard and write its file."""
-        from fineseg.mm.predict import predict_image
+        """Predict one shard and write its file, the one of instances last: where it stands the shard is done."""
         from fineseg.mm.work import at_work
         from fineseg.predictions import write_instances
         from fineseg.store import LEDGER, append_row
 
-        built, viewing = self._model(order)
-        predict = self.profile.predict_of(order.model)
-        split = getattr(self.splits, order.role).select(order.image_ids)
-        post = Poster(self.board, f"{order.topic}/{Path(order.file).name}")
+        images = getattr(self.splits, order.role).select(order.image_ids).images
+        answer = self._panoptic if self.profile.competition.task == "panoptic" else self._instances
+        self._model(order)
         started = time.monotonic()
-        found = []
-        for done, image in enumerate(split.images, start=1):
-            found.append(predict_image(built, image, predict, self.device, viewing))
-            post(done, len(split.images))
+        found = answer(order, self._posted(order, images))
         work = {"images": len(found), "seconds": round(time.monotonic() - started, 3), **at_work(1)}
         append_row(Path(order.file).parent / LEDGER, work)
         write_instances(Path(order.file), found)
+
+    def _instances(self, order: PredictionOrder, images: "Iterable[ImageInfo]") -> "list[Instances]":
+        from fineseg.mm.predict import predict_image
+
+        built, viewing = self._model(order)
+        predict = self.profile.predict_of(order.model)
+        return [predict_image(built, image, predict, self.device, viewing) for image in images]
+
+    def _panoptic(self, order: PredictionOrder, images: "Iterable[ImageInfo]") -> "list[Instances]":
+        """Write maps and scores, and return the instances."""
+        from fineseg.mm.panoptic import predict_panoptic
+        from fineseg.panoptic_predictions import panoptic_file, write_panoptic
+
+        built, _ = self._model(order)
+        predict = self.profile.predict_of(order.model)
+        answers = (predict_panoptic(built, image, predict, self.device) for image in images)
+        return write_panoptic(panoptic_file(Path(order.file)), answers, predict.semantic)
+
+    def _posted(self, order: PredictionOrder, images: "Sequence[ImageInfo]") -> "Iterator[ImageInfo]":
+        """Yield images, and tell how many are done."""
+        post = Poster(self.board, f"{order.topic}/{Path(order.file).name}")
+        for done, image in enumerate(images, start=1):
+            yield image
+            post(done, len(images))
 
     def _model(self, order: PredictionOrder) -> tuple[Any, Any]:
         """Return the model that an order needs, and how it looks at images."""

@@ -18,6 +18,7 @@ from fineseg.scheduling.orders import TrainingOrder
 from fineseg.stages.combine import combine_role
 from fineseg.stages.context import Context
 from fineseg.stages.evaluate import evaluate
+from fineseg.stages.evaluate_panoptic import PanopticScores, evaluate_maps
 from fineseg.stages.predict import predict
 from fineseg.stages.prepare import Prepared
 from fineseg.stages.train import Trained, find_trainings, run_orders, training_order
@@ -30,7 +31,7 @@ HELD_OUT = "validation"
 class Outcome:
     """What became of a row: "scored", "failed" (`why` says by what), "left out" (`why`), or "not run".
 
-    `trained` are its trainings by model, `results` its scores by kind.
+    `trained` are its trainings by model, `results` its scores by kind, `maps` those of panoptic maps.
     """
 
     row: Row
@@ -38,6 +39,12 @@ class Outcome:
     status: str = "not run"
     why: str = ""
     results: Mapping[str, APResult] = field(default_factory=dict)
+    maps: PanopticScores | None = None
+
+    def metrics(self) -> dict[str, dict[str, float | None]]:
+        """Return its figures [percent] by kind, the headline's first; None where there is no truth."""
+        maps = {} if self.maps is None else {"panoptic": self.maps.figures()}
+        return {**maps, **{kind: result.plain()["summary"] for kind, result in self.results.items()}}
 
     def fail(self, why: str) -> None:
         """Note that the row has no score."""
@@ -145,6 +152,7 @@ def _score(context: Context, prepared: Prepared, outcome: Outcome) -> None:
             combined = combine_role(context, prepared, predicted, results, HELD_OUT)
             results[COMBINED] = evaluate(context, prepared, combined, submitted=True)
         outcome.results = results[outcome.row.scores]
+        outcome.maps = evaluate_maps(context, prepared, predicted).get(outcome.row.scores)
         outcome.status = "scored"
     except FinesegError as error:
         outcome.fail(str(error))

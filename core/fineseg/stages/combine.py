@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
+import numpy as np
+
 from fineseg.console import Console
 from fineseg.data.split import ImageInfo, Split
 from fineseg.metrics.mask_ap import APResult, model_score
@@ -10,10 +12,24 @@ from fineseg.parts import Merge, ModelScore
 from fineseg.predictions import Instances, make_instances, write_instances
 from fineseg.runs import part_key
 from fineseg.stages.context import Context
+from fineseg.stages.evaluate_panoptic import PanopticScores
 from fineseg.stages.predict import Predicted
 from fineseg.stages.prepare import Prepared
 from fineseg.stages.tune import Tuned, tune
 from fineseg.store import content_key
+
+
+def combine_roles(
+    context: Context,
+    prepared: Prepared,
+    predicted: Mapping[tuple[str, str], Predicted],
+    results: Mapping[str, Mapping[str, APResult]],
+    panoptic: Mapping[str, PanopticScores],
+) -> dict[str, Predicted]:
+    """Combine the models on the validation and on the test split."""
+    return {
+        role: combine_role(context, prepared, predicted, results, role, panoptic) for role in ("validation", "test")
+    }
 
 
 def combine_role(
@@ -22,12 +38,13 @@ def combine_role(
     predicted: Mapping[tuple[str, str], Predicted],
     results: Mapping[str, Mapping[str, APResult]],
     role: str,
+    panoptic: Mapping[str, PanopticScores] | None = None,
 ) -> Predicted:
-    """Combine the models on one split; without `[combine]` the one best model stands for them."""
+    """Combine the models on one split; without `[combine]` the one best model stands for them, by PQ where it has."""
     models = [model for model, found in predicted if found == role]
     if context.profile.combine is None:
-        best = max(models, key=lambda model: results[model]["segm"].summary["AP"])
-        return predicted[best, role]
+        ranks = {model: panoptic[model].pq if panoptic else results[model]["segm"].summary["AP"] for model in models}
+        return predicted[max(models, key=lambda model: -np.inf if np.isnan(ranks[model]) else ranks[model]), role]
     ranges = context.profile.metric.area_ranges
     scores = [model_score(model, results[model]["segm"], ranges) for model in models]
     tuned = tune(context, prepared, [predicted[model, "validation"] for model in models], say=role == "validation")

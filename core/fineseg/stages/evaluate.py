@@ -5,6 +5,7 @@ from typing import Any
 
 from fineseg.data.split import Split
 from fineseg.metrics.mask_ap import APResult, instance_ap
+from fineseg.parts import Submission
 from fineseg.predictions import Instances
 from fineseg.runs import part_key
 from fineseg.stages.context import Context
@@ -47,9 +48,14 @@ def scoring_content(
         "metric": context.profile.metric.model_dump(mode="json"),
         "split": prepared.digests[prepared.splits.validation.name],
     }
-    if submitted and submission is not None:
+    if submitted and submission is not None and _is_read_back(context, submission.format.name):
         content["submission"] = part_key(context.catalog, "submission", submission.format)
     return content
+
+
+def _is_read_back(context: Context, name: str) -> bool:
+    part = context.catalog.find("submission", name).part
+    return isinstance(part, Submission) and part.read is not None
 
 
 def scored_predictions(

@@ -1,11 +1,13 @@
 """predict: every (model, split) that the store does not hold yet, in fixed shards."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from fineseg.data.panoptic import PanopticMap
 from fineseg.data.split import Split
+from fineseg.panoptic_predictions import StoredMaps, StoredPanoptic, panoptic_file, read_panoptic
 from fineseg.predictions import Instances, read_instances
 from fineseg.runs import prediction_key
 from fineseg.scheduling.orders import PredictionOrder, PredictionSetting
@@ -44,9 +46,22 @@ class Predicted:
 
     def read(self) -> dict[int, Instances]:
         """Return the predictions by image id."""
+        self._refuse_several()
+        return read_instances(self.files)
+
+    def read_panoptic(self) -> Mapping[int, PanopticMap]:
+        """Return a panoptic model's maps by image id; each is decoded when it is asked for."""
+        self._refuse_several()
+        return StoredMaps(read_panoptic(map(panoptic_file, self.files), semantic=False))
+
+    def read_stored(self) -> Iterator[StoredPanoptic]:
+        """Return a panoptic model's maps with its scores of all classes, image by image, to be decoded."""
+        self._refuse_several()
+        return read_panoptic(map(panoptic_file, self.files), semantic=True)
+
+    def _refuse_several(self) -> None:
         if self.parts and not self.files:
             raise ValueError(f"the {len(self.parts)} answers of model {self.model} are to be merged first")
-        return read_instances(self.files)
 
 
 def predict(

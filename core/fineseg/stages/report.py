@@ -2,16 +2,19 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fineseg.data.panoptic import load_map
 from fineseg.metrics.mask_ap import APResult
 from fineseg.report.page import Example, ReportData, write_report
+from fineseg.report.records import MapExample
 from fineseg.stages.analyse import Analysed
 from fineseg.stages.context import Context
+from fineseg.stages.evaluate_panoptic import PanopticScores
 from fineseg.stages.facts import Made
 from fineseg.stages.prepare import Prepared
 from fineseg.store import read_rows, write_json
@@ -23,7 +26,10 @@ EXAMPLES_SEED = 0
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that a run has to tell; `results` by model or "combined" and kind of score, `analysed` by the same names."""
+    """All that a run has to tell; `results` by model or "combined" and kind of score, `analysed` by the same names.
+
+    `maps` are scores of panoptic models by these names, none where the task is another.
+    """
 
     facts: Mapping[str, Any]
     seconds: Mapping[str, float]
@@ -32,6 +38,7 @@ class Outcome:
     analysed: Mapping[str, Analysed]
     made: Made
     submission: Path | None
+    maps: Mapping[str, PanopticScores] = field(default_factory=dict)
 
 
 def write_run(context: Context, prepared: Prepared, outcome: Outcome, out: Path) -> Path:
@@ -59,6 +66,9 @@ def write_run(context: Context, prepared: Prepared, outcome: Outcome, out: Path)
             curves={model: read_rows(entry.folder / "curve.jsonl") for model, entry in outcome.made.trained.items()},
             examples=_examples(prepared, outcome),
             submission=outcome.submission,
+            panoptic_classes=prepared.splits.validation.panoptic_categories if outcome.maps else (),
+            class_pq={name: tuple(row.pq for row in each.quality.classes) for name, each in outcome.maps.items()},
+            map_examples=_map_examples(prepared, outcome),
         )
         return write_report(out / "report.html", data)
 
@@ -97,6 +107,23 @@ def _examples(prepared: Prepared, outcome: Outcome) -> list[Example]:
         )
         for group, ids in chosen.items()
         for image_id in ids
+    ]
+
+
+def _map_examples(prepared: Prepared, outcome: Outcome) -> list[MapExample]:
+    """Return some images, always the same, with their true map and each model's; none where there are no maps."""
+    if not outcome.maps:
+        return []
+    split = prepared.splits.validation
+    drawn = np.random.default_rng(EXAMPLES_SEED).permutation(len(split.images))[:EXAMPLES]
+    models = {m: answer.read_panoptic() for (m, role), answer in outcome.made.predicted.items() if role == "validation"}
+    return [
+        MapExample(
+            image=image,
+            truth=load_map(split.panoptic[image.id], image),
+            models={model: maps[image.id] for model, maps in models.items()},
+        )
+        for image in (split.images[i] for i in sorted(drawn.tolist()))
     ]
 
 

@@ -28,7 +28,8 @@ def submit(
     part, options = context.catalog.choose("submission", table.format.name, table.format.options)
     target = out / f"submission{part.suffix}"
     with context.console.task("write submission"):
-        written: Path = part.write(options, prepared.splits.test, predicted.read(), target)
+        found = predicted.read_panoptic() if part.task == "panoptic" else predicted.read()
+        written: Path = part.write(options, prepared.splits.test, found, target)
         carry(written, record)  # before the check, which so sees the file as it is handed in
         faults: list[str] = part.check(options, prepared.splits.test, written)
     if faults:

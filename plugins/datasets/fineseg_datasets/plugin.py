@@ -131,7 +131,11 @@ def fineseg_datasets() -> Iterator[Dataset]:
     """Offer the data sets."""
     yield Dataset("coco-instance", "instances in COCO's annotation format", CocoInstanceOptions, read_coco_instance)
     yield Dataset(
-        "coco-panoptic", "things and stuff in COCO's panoptic format", CocoPanopticOptions, read_coco_panoptic
+        "coco-panoptic",
+        "things and stuff in COCO's panoptic format",
+        CocoPanopticOptions,
+        read_coco_panoptic,
+        panoptic=True,
     )
     yield Dataset("3dfuture", "3D-FUTURE, 34 classes of furniture in rooms", ThreeDFutureOptions, read_threedfuture)
     yield Dataset(
@@ -143,6 +147,7 @@ def fineseg_datasets() -> Iterator[Dataset]:
         ShowroomOptions,
         read_showroom_panoptic,
         generate_showroom_panoptic,
+        panoptic=True,
     )
 
 

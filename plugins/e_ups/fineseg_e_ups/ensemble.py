@@ -15,8 +15,9 @@ import torch
 from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
 
+from fineseg import PanopticFrame
 from fineseg_e_ups.options import PanopticOptions
-from fineseg_e_ups.panoptic import Frame, Objects, Panoptic, choose_boxes, panoptic_map
+from fineseg_e_ups.panoptic import Objects, Panoptic, choose_boxes, panoptic_map
 from fineseg_e_ups.predictor import EUPSPredictor
 from fineseg_pointrend.predictor import Features
 
@@ -52,7 +53,7 @@ PLAIN = Spaces()
 
 @torch.no_grad()
 def panoptic_ensemble(
-    members: Sequence[Member], frame: Frame, rules: PanopticOptions, spaces: Spaces = PLAIN
+    members: Sequence[Member], frame: PanopticFrame, rules: PanopticOptions, spaces: Spaces = PLAIN
 ) -> Panoptic:
     """Return the segments of an image that models of the same classes find together."""
     things, size = members[0].predictor.things, frame.size

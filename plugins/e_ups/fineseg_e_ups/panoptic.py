@@ -5,6 +5,7 @@ m side of a mask's cells; h and w sides at 1/4, H and W at the image's size.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from mmcv.ops import nms
 from torch import Tensor
 from torch.nn import functional as F
 
+from fineseg import PanopticFrame
 from fineseg.data.panoptic import IGNORED
 from fineseg_e_ups.options import PanopticOptions
 from fineseg_e_ups.planes import FullSize, laid, mask_planes, score_planes, score_spans
@@ -76,21 +78,11 @@ class Objects:
         return Objects(self.boxes[chosen], self.scores[chosen], self.labels[chosen], self.masks[chosen])
 
 
-@dataclass(frozen=True)
-class Panoptic:
+class Panoptic(NamedTuple):
     """Segments of one image: `ids` int32 [H, W], 0 for void; segment k, from 1 on, is of class `labels[k - 1]`."""
 
     ids: Tensor
     labels: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Sizes as (height, width): of the network's input, of the image inside it, and of the image as it was read."""
-
-    padded: tuple[int, int]
-    size: tuple[int, int]
-    original: tuple[int, int]
 
 
 def choose_boxes(boxes: Tensor, scores: Tensor, rules: PanopticOptions) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,7 +101,9 @@ def choose_boxes(boxes: Tensor, scores: Tensor, rules: PanopticOptions) -> tuple
     return found[keep], score[keep], label[keep]
 
 
-def panoptic_map(semantic: Tensor, things: int, found: Objects, frame: Frame, rules: PanopticOptions) -> Panoptic:
+def panoptic_map(
+    semantic: Tensor, things: int, found: Objects, frame: PanopticFrame, rules: PanopticOptions
+) -> Panoptic:
     """Join scores [C, h, w] of the padded input and objects, in its pixels, into segments of the original image."""
     stuff = len(semantic) - things
     found = found.take(unhidden(found, *frame.size, rules.overlap))

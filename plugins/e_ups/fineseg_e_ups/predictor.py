@@ -1,13 +1,16 @@
-"""E-UPS in the prediction protocol, with two steps more: the semantic scores, and masks as logits.
+"""E-UPS in the prediction protocol of panoptic heads, with masks also as logits.
 
 Letters: B images, N detections, C classes, h and w sides at 1/4, m side of a mask's cells.
 """
 
+from collections.abc import Sequence
+
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
 
+from fineseg import PanopticFrame
 from fineseg_e_ups.options import PanopticOptions
-from fineseg_e_ups.panoptic import Frame, Objects, Panoptic, choose_boxes, panoptic_map
+from fineseg_e_ups.panoptic import Objects, Panoptic, choose_boxes, panoptic_map
 from fineseg_pointrend.predictor import Features, MaskRCNNPredictor
 
 
@@ -42,14 +45,17 @@ class EUPSPredictor(MaskRCNNPredictor):
         """Return per image the probabilities [N, m, m] of each detection's own class."""
         return [each.sigmoid() for each in self.mask_logits(features, boxes, labels)]
 
-    def panoptic(self, features: Features, frames: list[Frame]) -> list[Panoptic]:
-        """Return per image its segments."""
-        sizes = [frame.size for frame in frames]
-        proposals = [boxes for boxes, _ in self.proposals(features, sizes)]
-        chosen = [choose_boxes(*each, self.rules) for each in self.boxes(features, proposals, sizes)]
+    def panoptic(
+        self,
+        features: Features,
+        judged: Sequence[tuple[Tensor, Tensor]],
+        semantic: Tensor,
+        frames: Sequence[PanopticFrame],
+    ) -> list[Panoptic]:
+        """Return per image its segments, of its judged boxes [R, T, 4] and probabilities, and its scores [C, h, w]."""
+        chosen = [choose_boxes(*each, self.rules) for each in judged]
         boxes, scores, labels = (list(each) for each in zip(*chosen, strict=True))
         masks = self.mask_logits(features, boxes, labels)
         found = map(Objects, boxes, scores, labels, masks)
-        planes = self.semantic(features)
-        every = zip(planes, found, frames, strict=True)
+        every = zip(semantic, found, frames, strict=True)
         return [panoptic_map(plane, self.things, each, frame, self.rules) for plane, each, frame in every]

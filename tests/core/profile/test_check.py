@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from profile_toys import PROFILE, toy_catalog
 
-from fineseg import FinesegError, NoOptions, Submission
+from fineseg import Dataset, FinesegError, Head, NoOptions, Submission
 from fineseg.catalog import Catalog, Entry, load_catalog
 from fineseg.errors import ProfileError
 from fineseg.profile import load_profile
@@ -89,7 +89,7 @@ def test_the_toy_is_sound() -> None:
             "a/b",
             "competition.name: must be letters, digits, '.', '_' and '-', a letter or digit first, not \"a/b\"",
         ),
-        ("competition.task", "panoptic", "competition.task: must be 'instance', not \"panoptic\""),
+        ("competition.task", "semantic", "competition.task: must be 'instance' or 'panoptic', not \"semantic\""),
         # one line for a value that may be of several types
         ("data.validation", 3, "data.validation: must be a string or a table, not 3"),
         ("data.validation", {"random": -1}, "data.validation.random: must be greater than 0, not -1"),
@@ -255,7 +255,7 @@ def test_a_model_looks_at_images_in_its_own_way(load: Callable) -> None:
         ("merge_views", "men", "models.a.predict.merge_views: unknown ensembler 'men'; did you mean 'mean'?; "
          "choices: mean"),
         ("sizes", 3, "models.a.predict.sizes: unknown key; known: long_side, short_side, score_threshold, nms_iou, "
-         "max_per_image, mask_threshold, shard, cpus, tta, merge_views"),
+         "max_per_image, mask_threshold, shard, cpus, tta, merge_views, semantic"),
     ):  # fmt: skip
         assert faults(put(TOY, f"models.a.predict.{key}", value)) == [said]
 
@@ -285,6 +285,36 @@ def test_a_format_takes_what_the_task_makes() -> None:
         check_tables(put(TOY, "submission.format.name", "maps"), catalog, FILE)
     said = 'submission.format: \'maps\' is of the task "panoptic"; competition.task is "instance"'
     assert list(caught.value.faults) == [f"toy.toml: {said}"]
+
+
+def test_parts_go_with_a_panoptic_task() -> None:
+    task = 'competition.task is "panoptic"'
+    tables = put(TOY, "competition.task", "panoptic")
+    for key, value in (("combine.ensembler", "mean"), ("submission.format", "zip"), ("predict.tta", ["turn"])):
+        tables = put(tables, key, value)
+    tables = put(tables, "data.validation", {"folds": 2, "merge": "mean"})
+    assert faults(tables) == [
+        f"submission.format: 'zip' is of the task \"instance\"; {task}",
+        f"data.dataset: 'photos' has no stuff, and {task}; install a plugin with a dataset that does",
+        f"models.a.head: 'boxes' makes no panoptic maps, and {task}; install a plugin with a head that does",
+        f"models.b.head: 'boxes' makes no panoptic maps, and {task}; install a plugin with a head that does",
+        f"combine: ensemblers merge instances, and {task}; leave it out: the model of the best PQ stands",
+        f"data.validation.merge: ensemblers merge instances, and {task}; leave it out",
+        f"predict.tta: one view of an image is all that makes a panoptic map; leave it out, as {task}",
+    ]
+    fitting = (
+        Head("joined", "", NoOptions, build=print, panoptic=True),
+        Dataset("grounds", "", NoOptions, read=print, panoptic=True),
+        Submission("maps", "", NoOptions, write=print, check=print, task="panoptic"),
+    )
+    catalog = Catalog((*CATALOG.entries, *(Entry(part, "toy", "toy-parts", "1.0") for part in fitting)))
+    tables = put(
+        put(TOY, "competition", {"name": "toy", "task": "panoptic", "models": ["a"]}), "data.dataset", "grounds"
+    )
+    with pytest.raises(ProfileError, match=r"models.a.head: 'boxes' makes no panoptic maps, .*; choose joined$"):
+        check_tables(tables, catalog, FILE)
+    tables = put(put(tables, "models.a.head", "joined"), "submission.format", "maps")  # b, not chosen, may be any
+    assert check_tables(tables, catalog, FILE).competition.task == "panoptic"
 
 
 def test_a_layer_can_switch_views_off(load: Callable) -> None:

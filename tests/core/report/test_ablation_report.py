@@ -41,6 +41,7 @@ def record(*rows: Any) -> dict[str, Any]:
     return {
         "table": "t",
         "title": "",
+        "headline": ["segm", "AP"],
         "command": "fineseg ablate p.toml t",
         "started": "2020-01-02",
         "rows": list(rows),

@@ -6,9 +6,10 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from e_ups_cases import SIDE, THINGS, built_e_ups, drawn, spread
+from e_ups_cases import SIDE, THINGS, built_e_ups, drawn, found_maps, spread
 from e_ups_loops import iou
 
+from fineseg import PanopticFrame
 from fineseg_e_ups.ensemble import (
     MaskMean,
     Mean,
@@ -19,9 +20,9 @@ from fineseg_e_ups.ensemble import (
     panoptic_ensemble,
     share_proposals,
 )
-from fineseg_e_ups.panoptic import Frame, Objects, choose_boxes, panoptic_map
+from fineseg_e_ups.panoptic import Objects, choose_boxes, panoptic_map
 
-FRAME = Frame((SIDE, SIDE), (60, 55), (80, 77))
+FRAME = PanopticFrame((SIDE, SIDE), (60, 55), (80, 77))
 PUBLISHED = [0.4, 1.2, 1.1, 1.3]
 KINDS = ("probability", "logit")
 EVERY_SPACE = [Spaces(*kinds) for kinds in itertools.product(KINDS, repeat=3)]
@@ -57,7 +58,7 @@ def member(predictor, image: torch.Tensor, weight: float) -> Member:
 @torch.no_grad()
 def test_one_model_or_copies_of_it_are_that_model(four, image, spaces: Spaces, weights: list[float]) -> None:
     predictor = four[1 if len(weights) == 1 else 2]
-    (wanted,) = predictor.panoptic(predictor.encode(image), [FRAME])
+    (wanted,) = found_maps(predictor, predictor.encode(image), [FRAME])
     copies = [member(predictor, image, weight) for weight in weights]
     found = panoptic_ensemble(copies, FRAME, predictor.rules, spaces)
     assert any(label < THINGS for label in wanted.labels)
@@ -95,7 +96,7 @@ def test_four_models_step_by_step(four, image, spaces: Spaces) -> None:
     assert found.labels == wanted.labels
     assert float((found.ids != wanted.ids).float().mean()) < 1e-3
     for predictor, own in every:
-        (single,) = predictor.panoptic(own, [FRAME])
+        (single,) = found_maps(predictor, own, [FRAME])
         assert (single.ids.shape != found.ids.shape) or (single.ids != found.ids).any()
 
 

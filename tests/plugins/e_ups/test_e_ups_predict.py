@@ -2,15 +2,14 @@
 
 import pytest
 import torch
-from e_ups_cases import SIDE, STUFF, THINGS, built_e_ups, drawn, spread
+from e_ups_cases import SIDE, STUFF, THINGS, built_e_ups, drawn, found_maps, spread
 
-from fineseg import FinesegError, HeadInput, TwoStagePredictor
+from fineseg import FinesegError, HeadInput, PanopticFrame, PanopticPredictor, TwoStagePredictor
 from fineseg_e_ups.heads import e_ups
 from fineseg_e_ups.options import EUPSOptions
-from fineseg_e_ups.panoptic import Frame
 from fineseg_e_ups.plugin import fineseg_heads
 
-FRAME = Frame((SIDE, SIDE), (SIDE, SIDE), (SIDE, SIDE))
+FRAME = PanopticFrame((SIDE, SIDE), (SIDE, SIDE), (SIDE, SIDE))
 RULES = {"score": 0.2, "stuff_area": 50}
 
 
@@ -25,6 +24,7 @@ def predictor(request):
 def test_steps(predictor) -> None:
     images, _ = drawn(2)
     stepwise: TwoStagePredictor = predictor
+    assert isinstance(predictor, PanopticPredictor)
     features = stepwise.encode(images)
     sizes = [(SIDE, SIDE)] * 2
     proposals = [boxes for boxes, _ in stepwise.proposals(features, sizes)]
@@ -43,10 +43,10 @@ def test_steps(predictor) -> None:
 @torch.no_grad()
 def test_two_images_are_twice_one(predictor) -> None:
     images, _ = drawn(2)
-    frames = [FRAME, Frame((SIDE, SIDE), (60, 50), (90, 75))]
-    both = predictor.panoptic(predictor.encode(images), frames)
+    frames = [FRAME, PanopticFrame((SIDE, SIDE), (60, 50), (90, 75))]
+    both = found_maps(predictor, predictor.encode(images), frames)
     for image, frame, found in zip(images, frames, both, strict=True):
-        (alone,) = predictor.panoptic(predictor.encode(image[None]), [frame])
+        (alone,) = found_maps(predictor, predictor.encode(image[None]), [frame])
         assert tuple(found.ids.shape) == frame.original
         assert found.labels == alone.labels
         assert (found.ids == alone.ids).all()
@@ -58,7 +58,7 @@ def test_nothing_detected(predictor) -> None:
     images, _ = drawn(1)
     before = predictor.detector.rules
     predictor.detector.rules = before.model_copy(update={"score": 1.0})
-    (found,) = predictor.panoptic(predictor.encode(images), [FRAME])
+    (found,) = found_maps(predictor, predictor.encode(images), [FRAME])
     predictor.detector.rules = before
     assert found.labels and all(label >= THINGS for label in found.labels)
 
@@ -66,7 +66,7 @@ def test_nothing_detected(predictor) -> None:
 def test_offered() -> None:
     (head,) = fineseg_heads()
     assert (head.name, head.options) == ("e-ups", EUPSOptions)
-    assert head.shares_proposals
+    assert head.shares_proposals and head.panoptic
     for name in head.prediction_only:
         group, key = name.split(".")
         assert key in type(getattr(EUPSOptions(), group)).model_fields

@@ -5,16 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from e_ups_cases import SIDE, STUFF, THINGS, built_e_ups, drawn, total
+from e_ups_cases import SIDE, STUFF, THINGS, built_e_ups, drawn, found_maps, total
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import PixelData
 
-from fineseg import HeadInput
+from fineseg import HeadInput, PanopticFrame
 from fineseg.mm.training import optimiser_config
 from fineseg.profile.schema import OptimiserTable, TrainTable
 from fineseg_e_ups.heads import e_ups
 from fineseg_e_ups.options import EUPSOptions
-from fineseg_e_ups.panoptic import Frame, training_logits, training_target
+from fineseg_e_ups.panoptic import training_logits, training_target
 from fineseg_e_ups.semantic import STRIDE
 
 LOSSES = {
@@ -157,9 +157,9 @@ def test_it_learns_four_images_by_heart() -> None:
 def agreement(predictor, images, samples) -> float:
     """Return the part of all pixels that are of the true class in the panoptic maps."""
     predictor.detector.eval()
-    frame = Frame((SIDE, SIDE), (SIDE, SIDE), (SIDE, SIDE))
+    frame = PanopticFrame((SIDE, SIDE), (SIDE, SIDE), (SIDE, SIDE))
     with torch.no_grad():
-        found = predictor.panoptic(predictor.encode(images), [frame] * len(images))
+        found = found_maps(predictor, predictor.encode(images), [frame] * len(images))
     right = 0.0
     for each, sample in zip(found, samples, strict=True):
         labels = torch.tensor([-1, *each.labels])[each.ids.long()]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fineseg import PanopticFrame
 from fineseg_e_ups.options import PanopticOptions
 from fineseg_e_ups.panoptic import (
-    Frame,
     Objects,
     choose_boxes,
     panoptic_loss,
@@ -94,14 +94,14 @@ def test_all_objects_are_shown_where_asked() -> None:
 # ------------------------------------------------------------------ prediction
 
 FRAMES = {
-    "plain": Frame((32, 48), (32, 48), (32, 48)),
-    "padded": Frame((32, 48), (27, 41), (27, 41)),
-    "shrunk": Frame((32, 48), (30, 44), (15, 22)),
-    "grown": Frame((32, 48), (30, 44), (41, 67)),
+    "plain": PanopticFrame((32, 48), (32, 48), (32, 48)),
+    "padded": PanopticFrame((32, 48), (27, 41), (27, 41)),
+    "shrunk": PanopticFrame((32, 48), (30, 44), (15, 22)),
+    "grown": PanopticFrame((32, 48), (30, 44), (41, 67)),
 }
 
 
-def compare(semantic: torch.Tensor, found: Objects, frame: Frame, rules: PanopticOptions) -> set[str]:
+def compare(semantic: torch.Tensor, found: Objects, frame: PanopticFrame, rules: PanopticOptions) -> set[str]:
     """Compare segments with the loops' and return what kinds there are."""
     result = panoptic_map(semantic, THINGS, found, frame, rules)
     wanted = loops.panoptic(semantic.double().numpy(), THINGS, *plain(found), frame, rules)
@@ -152,7 +152,7 @@ def test_no_object(name: str) -> None:
 
 
 def test_ties_go_to_the_first() -> None:
-    frame = Frame((8, 8), (8, 8), (8, 8))
+    frame = PanopticFrame((8, 8), (8, 8), (8, 8))
     nothing = Objects(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0, 1, 1))
     result = panoptic_map(torch.zeros(CLASSES, 2, 2), THINGS, nothing, frame, PanopticOptions(stuff_area=64))
     assert result.labels == (THINGS,) and (result.ids == 1).all()
@@ -160,7 +160,7 @@ def test_ties_go_to_the_first() -> None:
 
 @pytest.mark.parametrize(("area", "labels"), [(64, (THINGS,)), (65, ())])
 def test_stuff_of_just_the_limit_stays(area: int, labels: tuple[int, ...]) -> None:
-    frame = Frame((8, 8), (8, 8), (8, 8))
+    frame = PanopticFrame((8, 8), (8, 8), (8, 8))
     semantic = torch.zeros(CLASSES, 2, 2)
     semantic[THINGS] = 1
     nothing = Objects(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0, 1, 1))

@@ -1,0 +1,135 @@
+"""The section of a report on panoptic maps: their quality by model and class, and maps beside the true ones.
+
+Letters: H and W height and width of a map, h and w of its picture, C classes, things first.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from fineseg.data.panoptic import PanopticMap, places_of
+from fineseg.data.split import Category
+from fineseg.report.colours import class_colour
+from fineseg.report.overlays import THUMB, load_photo
+from fineseg.report.records import MapExample, ReportData
+from fineseg.report.sections import SEMANTIC, Cell, bar_table, best_model, highest, number, percent, pq, time_tile
+from fineseg.report.templates import render_section
+
+FIGURES = ("pq", "sq", "rq")
+GROUPS = ("All", "Things", "Stuff")
+VOID_COLOUR = (40, 40, 40)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of an example: its title and words, and the picture itself as a data URI."""
+
+    title: str
+    alt: str
+    source: str
+
+
+def panoptic(data: ReportData) -> str | None:
+    """Return the section, or None for a run without panoptic maps."""
+    if not data.class_pq:
+        return None
+    models = [model for model in data.metrics["models"] if model in data.class_pq]
+    colours = class_colours(data.panoptic_classes)
+    rows = {
+        (category.name, colour): [number(data.class_pq[model][label]) for model in models]
+        for label, (category, colour) in enumerate(zip(data.panoptic_classes, colours, strict=True))
+    }
+    return render_section(
+        "panoptic",
+        "panoptic.html.jinja",
+        tiles=_tiles(data),
+        columns=[(group, figure.upper()) for group in GROUPS for figure in FIGURES] + [("Pixels", "mIoU")],
+        rows=_table(data, models),
+        bars=bar_table("By class", "PQ of each class", rows, models),
+        examples=[
+            (example.image.file.name, _pictures(example, models, colours), _legend(example, data.panoptic_classes))
+            for example in data.map_examples
+        ],
+    )
+
+
+def class_colours(classes: Sequence[Category]) -> list[str]:
+    """Return the colour of each class as #rrggbb: the data set's own where it has one."""
+    return [
+        class_colour(label) if category.colour is None else "#{:02x}{:02x}{:02x}".format(*category.colour)
+        for label, category in enumerate(classes)
+    ]
+
+
+def _tiles(data: ReportData) -> list[tuple[str, str, str]]:
+    best = best_model(data.metrics)
+    if best is None:
+        return []
+    table = data.metrics["models"][best]
+    tiles = [(percent(pq(table)), "PQ of the best model", best)]
+    tiles += [(percent(pq(table, group)), f"PQ of {group.lower()}", best) for group in GROUPS[1:]]
+    return [*tiles, time_tile(data)] if data.manifest.get("seconds") else tiles
+
+
+def _table(data: ReportData, models: Sequence[str]) -> dict[str, list[Cell]]:
+    """Return the figures of each model; the best of each column stands out where there are several."""
+    figures = {}
+    for model in models:
+        table = data.metrics["models"][model]
+        figures[model] = [pq(table, group, figure) for group in GROUPS for figure in FIGURES]
+        figures[model].append(number(table.get(SEMANTIC, {}).get("mIoU")))
+    best = [highest(column) for column in zip(*figures.values(), strict=True)]
+    return {
+        model: [
+            Cell(value, len(models) > 1 and value is not None and value == top)
+            for value, top in zip(row, best, strict=True)
+        ]
+        for model, row in figures.items()
+    }
+
+
+# -------------------------------------------------------------------- pictures
+
+
+def _pictures(example: MapExample, models: Sequence[str], colours: Sequence[str]) -> list[Picture]:
+    name = example.image.file.name
+    found = {"Truth": example.truth, **{model: example.models[model] for model in models if model in example.models}}
+    pictures = [Picture("Photo", name, load_photo(example.image).thumb)]
+    for title, each in found.items():
+        count = f"{len(each.segments)} segment{'' if len(each.segments) == 1 else 's'}"
+        pictures.append(Picture(title, f"{title}, {name}: {count}", _png(draw_map(each, colours, THUMB))))
+    return pictures
+
+
+def _legend(example: MapExample, classes: Sequence[Category]) -> list[tuple[str, str]]:
+    """Return name and colour of the classes in the maps of an example."""
+    shown = {each.label for found in (example.truth, *example.models.values()) for each in found.segments}
+    colours = class_colours(classes)
+    return [(classes[label].name, colours[label]) for label in sorted(shown) if label >= 0]
+
+
+def draw_map(found: PanopticMap, colours: Sequence[str], longest: int) -> np.ndarray:
+    """Draw a map [H, W] in the colours of its classes, segments parted by dark lines: uint8 RGB [h, w, 3].
+
+    The picture's longer side is at most `longest`. Void, and what is of no class, is nearly black.
+    """
+    height, width = found.ids.shape
+    scale = min(1.0, longest / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    ids = cv2.resize(found.ids, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    rgb = [tuple(bytes.fromhex(colours[each.label][1:])) if each.label >= 0 else VOID_COLOUR for each in found.segments]
+    table = np.array([*rgb, VOID_COLOUR, VOID_COLOUR], dtype=np.uint8)
+    picture = table[places_of(ids.ravel(), found.segments)].reshape(*ids.shape, 3)
+    edge = np.zeros(ids.shape, dtype=bool)
+    edge[:, 1:] |= ids[:, 1:] != ids[:, :-1]
+    edge[1:] |= ids[1:] != ids[:-1]
+    picture[edge] //= 3
+    return np.asarray(picture)
+
+
+def _png(picture: np.ndarray) -> str:
+    _, data = cv2.imencode(".png", picture[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    return f"data:image/png;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"

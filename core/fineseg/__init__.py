@@ -22,22 +22,24 @@ if TYPE_CHECKING:
         Head,
         HeadInput,
         HeadSpec,
-        MaskScoringPredictor,
         ModelScore,
         Neck,
         NeckSpec,
         NoOptions,
         Normalisation,
-        OneStagePredictor,
         Options,
-        PanopticFrame,
-        PanopticPredictor,
         Submission,
-        TwoStagePredictor,
         View,
         Weights,
     )
     from fineseg.predictions import Instances, concatenate, make_instances
+    from fineseg.predictors import (
+        MaskScoringPredictor,
+        OneStagePredictor,
+        PanopticFrame,
+        PanopticPredictor,
+        TwoStagePredictor,
+    )
 
 __version__ = "0.1.0"
 
@@ -86,6 +88,13 @@ _HOMES = {
     "fineseg.errors": ("FinesegError",),
     "fineseg.hookspecs": ("hookimpl",),
     "fineseg.predictions": ("Instances", "concatenate", "make_instances"),
+    "fineseg.predictors": (
+        "MaskScoringPredictor",
+        "OneStagePredictor",
+        "PanopticFrame",
+        "PanopticPredictor",
+        "TwoStagePredictor",
+    ),
 }
 """Module -> the names it gives to this page; all others are records of `fineseg.parts`."""
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -24,7 +24,7 @@ PLUGINS = ROOT / "plugins"
 FLOORS = (
     ("errors", "console"),
     ("store",),
-    ("data",),
+    ("data", "predictors"),
     ("parts",),
     ("hookspecs", "predictions", "semantic_store"),
     ("coco_results", "panoptic_predictions"),

@@ -27,9 +27,8 @@ from fineseg.parts import (
     HeadSpec,
     Neck,
     Normalisation,
-    OneStagePredictor,
-    TwoStagePredictor,
 )
+from fineseg.predictors import OneStagePredictor, TwoStagePredictor
 from fineseg.profile.schema import ModelTable
 
 PAD_DIVISOR = 32

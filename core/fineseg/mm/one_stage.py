@@ -20,8 +20,8 @@ from fineseg.data import masks as rle_masks
 from fineseg.mm.model import PAD_DIVISOR
 from fineseg.mm.paste import compress, window_runs
 from fineseg.mm.views import Frame
-from fineseg.parts import OneStagePredictor
 from fineseg.predictions import Instances, make_instances
+from fineseg.predictors import OneStagePredictor
 from fineseg.profile.schema import PredictTable
 
 DOUBT = 1e-6

@@ -18,7 +18,7 @@ from fineseg.mm.model import BuiltModel
 from fineseg.mm.predict import Look, detect_judged, encode_views, judge_own, pasted
 from fineseg.mm.views import PLAIN
 from fineseg.panoptic_predictions import PanopticAnswer
-from fineseg.parts import PanopticFrame, PanopticPredictor
+from fineseg.predictors import PanopticFrame, PanopticPredictor
 from fineseg.profile.schema import PredictTable
 from fineseg.semantic_store import SemanticScores
 

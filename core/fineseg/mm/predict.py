@@ -23,8 +23,9 @@ from fineseg.mm.one_stage import instances_at_once
 from fineseg.mm.paste import paste_to_rle
 from fineseg.mm.views import PLAIN, Frame, Viewing, frame_of
 from fineseg.mm.weights import load_state, read_checkpoint
-from fineseg.parts import MaskScoringPredictor, Normalisation, OneStagePredictor, TwoStagePredictor, View
+from fineseg.parts import Normalisation, View
 from fineseg.predictions import Instances, make_instances
+from fineseg.predictors import MaskScoringPredictor, OneStagePredictor, TwoStagePredictor
 from fineseg.profile.schema import PredictTable
 
 

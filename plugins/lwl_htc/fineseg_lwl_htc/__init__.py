@@ -1,0 +1,1 @@
+"""Head lwl-htc for fineseg: HTC with balanced tasks and a deformable semantic head."""

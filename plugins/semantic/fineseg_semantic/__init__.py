@@ -1,0 +1,1 @@
+"""Head hrnet-deeplab for fineseg: the class of every pixel."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         BackboneSpec,
         Dataset,
         Ensembler,
+        FuserInput,
         Head,
         HeadInput,
         HeadSpec,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
         NoOptions,
         Normalisation,
         Options,
+        PanopticEnd,
+        PanopticFuser,
         Submission,
         View,
         Weights,
@@ -38,8 +41,10 @@ if TYPE_CHECKING:
         OneStagePredictor,
         PanopticFrame,
         PanopticPredictor,
+        SemanticPredictor,
         TwoStagePredictor,
     )
+    from fineseg.semantic_store import SemanticScores
 
 __version__ = "0.1.0"
 
@@ -52,6 +57,7 @@ __all__ = [
     "Dataset",
     "Ensembler",
     "FinesegError",
+    "FuserInput",
     "Head",
     "HeadInput",
     "HeadSpec",
@@ -65,11 +71,15 @@ __all__ = [
     "Normalisation",
     "OneStagePredictor",
     "Options",
+    "PanopticEnd",
     "PanopticFile",
     "PanopticFrame",
+    "PanopticFuser",
     "PanopticMap",
     "PanopticPredictor",
     "Segment",
+    "SemanticPredictor",
+    "SemanticScores",
     "Split",
     "Submission",
     "TrueObject",
@@ -93,8 +103,10 @@ _HOMES = {
         "OneStagePredictor",
         "PanopticFrame",
         "PanopticPredictor",
+        "SemanticPredictor",
         "TwoStagePredictor",
     ),
+    "fineseg.semantic_store": ("SemanticScores",),
 }
 """Module -> the names it gives to this page; all others are records of `fineseg.parts`."""
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

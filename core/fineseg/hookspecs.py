@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from fineseg.parts import TTA, Backbone, Dataset, Ensembler, Head, Neck, Submission
+from fineseg.parts import TTA, Backbone, Dataset, Ensembler, Head, Neck, PanopticFuser, Submission
 
 PROJECT = "fineseg"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -54,6 +54,12 @@ def fineseg_ensemblers() -> Iterable[Ensembler]:
 
 
 @hookspec
+def fineseg_panoptic_fusers() -> Iterable[PanopticFuser]:
+    """Instances and semantics into one map. `yield PanopticFuser("my-rule", "...", RuleOptions, build=build_rule)`."""
+    return ()
+
+
+@hookspec
 def fineseg_datasets() -> Iterable[Dataset]:
     """Data sets and formats. `yield Dataset("coco-instance", "...", CocoOptions, read=read_coco)`."""
     return ()
@@ -71,6 +77,7 @@ HOOK_OF_KIND = {
     "head": "fineseg_heads",
     "tta": "fineseg_tta",
     "ensembler": "fineseg_ensemblers",
+    "panoptic-fuser": "fineseg_panoptic_fusers",
     "dataset": "fineseg_datasets",
     "submission": "fineseg_submissions",
 }

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from fineseg.data.panoptic import PanopticMap
     from fineseg.predictions import Instances
+    from fineseg.semantic_store import SemanticScores
 
 Config = dict[str, Any]
 Progress = Callable[[int, int], None]
@@ -151,6 +153,9 @@ class Neck(Part):
     build: Callable[[Any, BackboneSpec], NeckSpec]
 
 
+Output = Literal["instances", "semantic", "panoptic"]
+
+
 @dataclass(frozen=True)
 class Head(Part):
     """A detector recipe; `build(options, head_input)` returns a `HeadSpec`.
@@ -158,7 +163,8 @@ class Head(Part):
     `shares_proposals` says that its `boxes` step takes proposals from anywhere, so that the views of a TTA can share
     them. Where it does not, as with a head whose predictor is a `OneStagePredictor`, finished instances of the views
     can still be pooled. `prediction_only` names options ("points.test") that neither its weights nor its training
-    depend on: after a change of theirs a model is not trained anew. `panoptic` says that its predictor is a
+    depend on: after a change of theirs a model is not trained anew. `gives` says what it tells of an image: "semantic",
+    the scores of all classes at each pixel, takes a `SemanticPredictor`; "panoptic", a map of its own, a
     `PanopticPredictor`.
     """
 
@@ -166,7 +172,7 @@ class Head(Part):
     build: Callable[[Any, HeadInput], HeadSpec]
     shares_proposals: bool = True
     prediction_only: tuple[str, ...] = ()
-    panoptic: bool = False
+    gives: tuple[Output, ...] = ("instances",)
 
 
 # ------------------------------------------------------- parts of the pipeline
@@ -210,6 +216,39 @@ class Ensembler(Part):
 
     kind = "ensembler"
     build: Callable[[Any, Sequence[ModelScore]], Merge]
+
+
+@dataclass(frozen=True)
+class PanopticEnd:
+    """What one model says of one image; what it does not give is None. `semantic`: things first, then stuff."""
+
+    model: str
+    instances: "Instances | None" = None
+    semantic: "SemanticScores | None" = None
+
+
+@dataclass(frozen=True)
+class FuserInput:
+    """What a fuser is built on: numbers of thing and stuff classes, and the models' scores on held-out images."""
+
+    things: int
+    stuff: int
+    scores: Sequence[ModelScore] = ()
+
+
+Fuse = Callable[[Sequence[PanopticEnd]], "PanopticMap"]
+"""Turns what several models say of one image, in the order of the scores, into one map of segments."""
+
+
+@dataclass(frozen=True)
+class PanopticFuser(Part):
+    """Instances and semantic scores of one or several models into a panoptic map; `build(options, fuser_input)`.
+
+    It returns the function that fuses one image.
+    """
+
+    kind = "panoptic-fuser"
+    build: Callable[[Any, FuserInput], Fuse]
 
 
 @dataclass(frozen=True)
@@ -273,4 +312,4 @@ class Submission(Part):
     task: Literal["instance", "panoptic"] = "instance"
 
 
-KINDS: tuple[type[Part], ...] = (Backbone, Neck, Head, TTA, Ensembler, Dataset, Submission)
+KINDS: tuple[type[Part], ...] = (Backbone, Neck, Head, TTA, Ensembler, PanopticFuser, Dataset, Submission)

@@ -87,14 +87,22 @@ class OneStagePredictor(Protocol):
 
 
 @runtime_checkable
-class PanopticPredictor(TwoStagePredictor, Protocol):
-    """A two-stage head that also scores all classes at each pixel, and joins objects and stuff into one map.
+class SemanticPredictor(Protocol):
+    """The prediction protocol of heads that score all classes at each pixel; many find instances too.
 
-    Letters as above; T thing classes, C all classes, things first; h and w rows and columns that span the padded input.
+    Letters as above; C all classes, things first; h and w rows and columns that span the padded input.
     """
+
+    def encode(self, images: "torch.Tensor") -> Sequence["torch.Tensor"]:
+        """Turn normalised, padded images [B, 3, H, W] into feature maps, finest first."""
 
     def semantic(self, features: Sequence["torch.Tensor"]) -> "torch.Tensor":
         """Return the scores of all classes as logits [B, C, h, w]."""
+
+
+@runtime_checkable
+class PanopticPredictor(TwoStagePredictor, SemanticPredictor, Protocol):
+    """A two-stage head that also scores all classes at each pixel, and joins objects and stuff into one map."""
 
     def panoptic(
         self,

@@ -37,7 +37,9 @@ def _panoptic_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
         faults += [
             f"models.{name}.head: '{part.name}' makes no panoptic maps, and {WHY}; {_fitting(catalog, 'head')}"
             for part in _chosen(catalog, "head", head)
-            if isinstance(part, Head) and not part.panoptic and (not isinstance(chosen, list) or name in chosen)
+            if isinstance(part, Head)
+            and "panoptic" not in part.gives
+            and (not isinstance(chosen, list) or name in chosen)
         ]
     if "combine" in tables:
         faults.append(f"combine: ensemblers merge instances, and {WHY}; leave it out: the model of the best PQ stands")
@@ -53,12 +55,12 @@ def _panoptic_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
 
 
 def _fitting(catalog: Catalog, kind: str) -> str:
-    names = [
-        entry.part.name
-        for entry in catalog.of_kind(kind)
-        if isinstance(entry.part, Dataset | Head) and entry.part.panoptic
-    ]
+    names = [entry.part.name for entry in catalog.of_kind(kind) if _makes_maps(entry.part)]
     return f"choose {' or '.join(names)}" if names else f"install a plugin with a {kind} that does"
+
+
+def _makes_maps(part: Part) -> bool:
+    return part.panoptic if isinstance(part, Dataset) else isinstance(part, Head) and "panoptic" in part.gives
 
 
 def _chosen(catalog: Catalog, kind: str, choice: Any) -> list[Part]:

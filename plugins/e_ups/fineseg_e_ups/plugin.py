@@ -24,6 +24,6 @@ def fineseg_heads() -> Iterator[Head]:
         "E-UPS: objects and stuff, joined by a panoptic head without weights",
         EUPSOptions,
         build_e_ups,
-        panoptic=True,
+        gives=("instances", "semantic", "panoptic"),
         prediction_only=("rpn.test_proposals", *(f"panoptic.{name}" for name in PREDICTION_ONLY)),
     )

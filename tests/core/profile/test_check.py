@@ -303,7 +303,7 @@ def test_parts_go_with_a_panoptic_task() -> None:
         f"predict.tta: one view of an image is all that makes a panoptic map; leave it out, as {task}",
     ]
     fitting = (
-        Head("joined", "", NoOptions, build=print, panoptic=True),
+        Head("joined", "", NoOptions, build=print, gives=("instances", "semantic", "panoptic")),
         Dataset("grounds", "", NoOptions, read=print, panoptic=True),
         Submission("maps", "", NoOptions, write=print, check=print, task="panoptic"),
     )

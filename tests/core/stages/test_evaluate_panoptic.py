@@ -48,7 +48,10 @@ def catalog() -> Catalog:
     toys = [entry for entry in toy_catalog().entries if entry.part.name != "boxes"]
     boxes = next(entry.part for entry in toy_catalog().entries if entry.part.name == "boxes")
     assert isinstance(boxes, Head)
-    parts = [replace(boxes, panoptic=True), Dataset("grounds", "", NoOptions, read=print, panoptic=True)]
+    parts = [
+        replace(boxes, gives=("instances", "semantic", "panoptic")),
+        Dataset("grounds", "", NoOptions, read=print, panoptic=True),
+    ]
     return Catalog((*toys, *(Entry(part, "toy", "toy-parts", "1.0") for part in parts)))
 
 

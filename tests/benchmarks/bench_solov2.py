@@ -24,6 +24,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 
+import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 import torch  # noqa: E402
 from full_size_models import settle  # noqa: E402
@@ -134,17 +135,18 @@ def threshold_of(folder: Path, candidates: int) -> float:
 
 def compared(folder: Path) -> str:
     """Return in words how far both results agree; raises where they do not."""
-    (labels, scores, mine), (theirs_labels, theirs_scores, theirs) = (
-        pickle.loads((folder / who).read_bytes()) for who in ("ours", "stock")
-    )
-    assert labels.tolist() == theirs_labels.tolist() and abs(scores - theirs_scores).max() < 1e-5
-    pixels = sum(
-        int((masks.decode(a, SIDE, SIDE) != masks.decode(b, SIDE, SIDE)).sum())
-        for a, b in zip(mine, theirs, strict=True)
-        if a != b
-    )
+    sides = []
+    for who in ("ours", "stock"):
+        labels, scores, counts = pickle.loads((folder / who).read_bytes())
+        order = np.lexsort((scores, labels))  # two that score alike may change places
+        sides.append((labels[order], scores[order], [counts[n] for n in order]))
+    (labels, scores, mine), (theirs_labels, theirs_scores, theirs) = sides
+    apart = abs(scores - theirs_scores).max()
+    assert labels.tolist() == theirs_labels.tolist() and apart < 2e-4, apart  # a pixel that rounds the other way
+    pairs = ((masks.decode(a, SIDE, SIDE), masks.decode(b, SIDE, SIDE)) for a, b in zip(mine, theirs, strict=True))
+    pixels = sum(int((a != b).sum()) for a, b in pairs)
     assert pixels < 100, pixels
-    return f"{len(mine)} instances, {pixels} pixels differ"
+    return f"{len(mine)} instances, scores within {apart:.0e}, {pixels} pixels differ"
 
 
 @torch.no_grad()

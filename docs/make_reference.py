@@ -24,7 +24,7 @@ from fineseg.profile.schema import PartChoice, Profile
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference" / "profile.md"
 
-KIND_OF_KEY = {"format": "submission", "merge_views": "ensembler"}
+KIND_OF_KEY = {"balancer": "task-balancer", "format": "submission", "merge_views": "ensembler"}
 """Keys that are not called like the kind of part they choose."""
 
 BAR = "\\|"

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fineseg.class_ends import ClassTable, class_table
     from fineseg.data.panoptic import PanopticMap
     from fineseg.data.split import Category, ImageInfo, PanopticFile, Segment, Split, TrueObject
     from fineseg.errors import FinesegError
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
         PanopticEnd,
         PanopticFuser,
         Submission,
+        TaskBalancer,
         View,
         Weights,
     )
     from fineseg.predictions import Instances, concatenate, make_instances
     from fineseg.predictors import (
+        DensePredictor,
         MaskScoringPredictor,
         OneStagePredictor,
         PanopticFrame,
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
         SemanticPredictor,
         TwoStagePredictor,
     )
-    from fineseg.semantic_store import SemanticScores
+    from fineseg.semantic_store import SemanticMasks, SemanticScores, label_map, mean_scores
 
 __version__ = "0.1.0"
 
@@ -54,7 +57,9 @@ __all__ = [
     "Backbone",
     "BackboneSpec",
     "Category",
+    "ClassTable",
     "Dataset",
+    "DensePredictor",
     "Ensembler",
     "FinesegError",
     "FuserInput",
@@ -78,27 +83,34 @@ __all__ = [
     "PanopticMap",
     "PanopticPredictor",
     "Segment",
+    "SemanticMasks",
     "SemanticPredictor",
     "SemanticScores",
     "Split",
     "Submission",
+    "TaskBalancer",
     "TrueObject",
     "TwoStagePredictor",
     "View",
     "Weights",
     "__version__",
+    "class_table",
     "concatenate",
     "hookimpl",
+    "label_map",
     "make_instances",
+    "mean_scores",
 ]
 
 _HOMES = {
+    "fineseg.class_ends": ("ClassTable", "class_table"),
     "fineseg.data.panoptic": ("PanopticMap",),
     "fineseg.data.split": ("Category", "ImageInfo", "PanopticFile", "Segment", "Split", "TrueObject"),
     "fineseg.errors": ("FinesegError",),
     "fineseg.hookspecs": ("hookimpl",),
     "fineseg.predictions": ("Instances", "concatenate", "make_instances"),
     "fineseg.predictors": (
+        "DensePredictor",
         "MaskScoringPredictor",
         "OneStagePredictor",
         "PanopticFrame",
@@ -106,7 +118,7 @@ _HOMES = {
         "SemanticPredictor",
         "TwoStagePredictor",
     ),
-    "fineseg.semantic_store": ("SemanticScores",),
+    "fineseg.semantic_store": ("SemanticMasks", "SemanticScores", "label_map", "mean_scores"),
 }
 """Module -> the names it gives to this page; all others are records of `fineseg.parts`."""
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

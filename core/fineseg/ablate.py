@@ -67,6 +67,7 @@ def ablate(
         "started": started.isoformat(timespec="seconds"),
         "seconds": dict(watch.seconds),
         "work": {kind: count - before[kind] for kind, count in work_done(store).items()},
+        "competition": profile.competition.name,
         **ablation_record(name, table, outcomes, profile.competition.task),
         "cost": cost_table([("train", o.row.name, e.folder) for o in outcomes for e in o.trained.values()], rows_then),
     }
@@ -119,7 +120,7 @@ def ablation_record(
                 "gain": _gain(outcome, found.get(row.base or ""), headline),
                 "published": dict(row.table.published),
                 "published_gain": _published_gain(outcome, found, headline),
-                "trainings": [_training(entry) for entry in outcome.trained.values()] if outcome.results else [],
+                "trainings": [_training(each) for each in outcome.trained.values() if outcome.status == "scored"],
                 "shares_training_of": shared if shared != row.name else None,
             }
         )
@@ -179,7 +180,7 @@ def _write_report(
         outcome.row.name: read_rows(entry.folder / CURVE)
         for outcome in outcomes
         for entry in outcome.trained.values()
-        if outcome.results and len(outcome.trained) == 1
+        if outcome.status == "scored" and len(outcome.trained) == 1
     }
     data = ReportData(
         title=f"{title}: {record['title'] or record['table']}",

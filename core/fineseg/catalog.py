@@ -19,6 +19,8 @@ import pluggy
 from pydantic import BaseModel
 
 from fineseg import hookspecs
+from fineseg.class_ends import ClassTable
+from fineseg.data.panoptic import PanopticMap
 from fineseg.data.split import Split
 from fineseg.errors import FinesegError, one_line
 from fineseg.parts import KINDS, BackboneSpec, HeadSpec, NeckSpec, Part
@@ -32,12 +34,16 @@ RETURNS: Mapping[str, Mapping[str, Any]] = {
     "backbone": {"build": BackboneSpec},
     "neck": {"build": NeckSpec},
     "head": {"build": HeadSpec},
+    "task-balancer": {"build": object},
     "tta": {"build": (tuple, list)},
     "ensembler": {"build": Callable},
+    "panoptic-fuser": {"build": Callable, "class_table": (ClassTable, type(None))},
     "dataset": {"read": Split, "generate": object},
     "submission": {"write": Path, "check": list, "read": Mapping},
 }
-"""Of each kind of part its functions, and what they return; what an ensembler builds returns `Instances`."""
+"""Of each kind of part its functions, and what they return."""
+MERGED: Mapping[str, type] = {"ensembler": Instances, "panoptic-fuser": PanopticMap}
+"""What the functions that are built return."""
 
 Warn = Callable[[str], None]
 
@@ -147,7 +153,7 @@ class _Loader:
         self.disabled: list[str] = []
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
-        if _tracing():
+        if tracing():
             self._manager.add_hookcall_monitoring(_trace_call, _trace_nothing)
 
     def load(self, point: EntryPoint) -> None:
@@ -155,7 +161,7 @@ class _Loader:
         try:
             self.entries.extend(self._collect(point))
         except (Exception, SystemExit) as error:  # a plugin may fail in any way; the program goes on without it
-            if _tracing():
+            if tracing():
                 traceback.print_exception(error, file=sys.stderr)
             who = f"plugin '{point.name}' ({_distribution(point)} {_version(point)})"
             self.broken.append(f"{who} is broken: {_in_one_line(error)}")
@@ -274,27 +280,32 @@ def guarded(entry: Entry) -> Any:
     """
     part = entry.part
     checked: dict[str, Any] = {
-        name: _guarded(getattr(part, name), f"{part.kind} '{part.name}' of plugin {entry.provider}: {name}", wanted)
+        name: _guarded(
+            getattr(part, name),
+            f"{part.kind} '{part.name}' of plugin {entry.provider}: {name}",
+            wanted,
+            MERGED.get(part.kind),
+        )
         for name, wanted in RETURNS[part.kind].items()
         if getattr(part, name) is not None
     }
     return replace(part, **checked)
 
 
-def _guarded(function: Callable[..., Any], what: str, wanted: Any) -> Callable[..., Any]:
+def _guarded(function: Callable[..., Any], what: str, wanted: Any, merged: type | None = None) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         try:
             found = function(*arguments)
         except (FinesegError, OSError, MemoryError):
             raise  # a fault of the user's files or the machine: they say themselves where
         except Exception as error:
-            if _tracing():
+            if tracing():
                 traceback.print_exception(error, file=sys.stderr)
             raise FinesegError(f"{what} failed ({_in_one_line(error)}); {TRACE_VARIABLE}=1 shows where") from error
         if not isinstance(found, wanted):
             wish = " or ".join(kind.__name__ for kind in (wanted if isinstance(wanted, tuple) else (wanted,)))
             raise FinesegError(f"{what} returned {type(found).__name__}; it must return {wish}")
-        return _guarded(found, f"{what.removesuffix('build')}merging", Instances) if wanted is Callable else found
+        return _guarded(found, f"{what.removesuffix('build')}merging", merged) if wanted is Callable else found
 
     return call
 
@@ -303,5 +314,6 @@ def _in_one_line(error: BaseException) -> str:
     return one_line(" ".join(f"{type(error).__name__}: {error}".split()))
 
 
-def _tracing() -> bool:
+def tracing() -> bool:
+    """Say whether authors want to see how plugins fail."""
     return os.environ.get(TRACE_VARIABLE, "") not in ("", "0")

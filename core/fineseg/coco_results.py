@@ -107,12 +107,16 @@ def _entries(rows: Any, source: str) -> Iterator[Entry]:
     return (entry_at(row, f"{source}[{index}]") for index, row in enumerate(rows))
 
 
-def instances_of_results(rows: Any, source: str, split: Split) -> dict[int, Instances]:
+def instances_of_results(
+    rows: Any, source: str, split: Split, places: Sequence[int] | None = None
+) -> dict[int, Instances]:
     """Turn a parsed results list into instances by image id; `source` names the list in messages.
+
+    `places` are where the rows stand in the list, if they are only some of it.
 
     Scores and boxes are float64, as the file states them: rounded to float32 some would be equal, and order counts.
     """
-    results, faults = parse_results(rows, source, split)
+    results, faults = parse_results(rows, source, split, places=places)
     if faults:
         raise FinesegError(faults[0])
     by_image: dict[int, list[Result]] = {image.id: [] for image in split.images}
@@ -122,11 +126,17 @@ def instances_of_results(rows: Any, source: str, split: Split) -> dict[int, Inst
 
 
 def parse_results(
-    rows: Any, source: str, split: Split, scores: tuple[float, float] = ANY_SCORE
+    rows: Any,
+    source: str,
+    split: Split,
+    scores: tuple[float, float] = ANY_SCORE,
+    *,
+    places: Sequence[int] | None = None,
 ) -> tuple[list[Result], list[str]]:
     """Return the sound entries of a results list, and one line for each other one, in order of the list.
 
-    `scores` is the range that a score must lie in. Raises `FinesegError` when `rows` is no list.
+    `scores` is the range that a score must lie in, `places` as in `instances_of_results`. Raises `FinesegError` when
+    `rows` is no list.
     """
     if not isinstance(rows, list):
         raise FinesegError(f"{source}: must be a list of results, not {kind_of(rows)}")
@@ -134,16 +144,16 @@ def parse_results(
     labels = {category.id: label for label, category in enumerate(split.categories)}
     found: dict[int, Result] = {}
     faults: dict[int, str] = {}
-    for index, row in enumerate(rows):
+    for index, row in zip(range(len(rows)) if places is None else places, rows, strict=True):
         try:
             found[index] = _read_result(entry_at(row, f"{source}[{index}]"), images, labels, scores)
         except FinesegError as error:
             faults[index] = str(error)
-    places = list(found)
-    pixels = [found[place].image.height * found[place].image.width for place in places]
-    unsound = find_unsound([found[place].counts for place in places], pixels)
+    read = list(found)
+    pixels = [found[place].image.height * found[place].image.width for place in read]
+    unsound = find_unsound([found[place].counts for place in read], pixels)
     for index, text in unsound.items():
-        faults[places[index]] = f"{found.pop(places[index]).where}: segmentation: {text}"
+        faults[read[index]] = f"{found.pop(read[index]).where}: segmentation: {text}"
     return list(found.values()), [faults[index] for index in sorted(faults)]
 
 

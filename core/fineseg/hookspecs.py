@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from fineseg.parts import TTA, Backbone, Dataset, Ensembler, Head, Neck, PanopticFuser, Submission
+from fineseg.parts import TTA, Backbone, Dataset, Ensembler, Head, Neck, PanopticFuser, Submission, TaskBalancer
 
 PROJECT = "fineseg"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -38,6 +38,12 @@ def fineseg_necks() -> Iterable[Neck]:
 @hookspec
 def fineseg_heads() -> Iterable[Head]:
     """Detector recipes. `yield Head("mask-rcnn", "Mask R-CNN", MaskRCNNOptions, build=build_mask_rcnn)`."""
+    return ()
+
+
+@hookspec
+def fineseg_task_balancers() -> Iterable[TaskBalancer]:
+    """What the tasks of a training weigh. `yield TaskBalancer("my-weights", "...", WeightsOptions, build=weigh)`."""
     return ()
 
 
@@ -75,6 +81,7 @@ HOOK_OF_KIND = {
     "backbone": "fineseg_backbones",
     "neck": "fineseg_necks",
     "head": "fineseg_heads",
+    "task-balancer": "fineseg_task_balancers",
     "tta": "fineseg_tta",
     "ensembler": "fineseg_ensemblers",
     "panoptic-fuser": "fineseg_panoptic_fusers",

@@ -1,10 +1,10 @@
-"""What a panoptic model says of images beside their instances, and its store: panoptic maps, scores of all classes.
+"""What models of a panoptic competition say of images beside their instances: panoptic maps, scores of all classes.
 
 Maps are PNGs, scores one of the forms of `semantic_store`. Both lie in one Parquet file, a row an image, beside the
-file of the same images' instances.
+file of the same images' instances. What a model does not tell is null there.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,11 +27,11 @@ MAPS = ("image_id", "map", "ids", "labels")
 
 @dataclass(frozen=True, eq=False)
 class PanopticAnswer:
-    """All that a panoptic model says of one image."""
+    """All that a model says of one image, without instances where it finds none; what else it does not tell is None."""
 
     instances: Instances
-    panoptic: PanopticMap
-    semantic: SemanticScores
+    panoptic: PanopticMap | None = None
+    semantic: SemanticScores | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +40,14 @@ class StoredPanoptic:
 
     image_id: int
     file: Path
-    png: bytes
+    png: bytes | None
     segments: tuple[Segment, ...]
     scores: bytes | None = None
 
-    def panoptic(self) -> PanopticMap:
-        """Return the map. Raises `FinesegError`."""
+    def panoptic(self) -> PanopticMap | None:
+        """Return the map, None where there is none. Raises `FinesegError`."""
+        if self.png is None:
+            return None
         try:
             ids = decode_ids(self.png, f"map of image {self.image_id}")
         except FinesegError as fault:
@@ -72,7 +74,10 @@ class StoredMaps(Mapping[int, PanopticMap]):
         self._stored = {each.image_id: each for each in stored}
 
     def __getitem__(self, image_id: int) -> PanopticMap:
-        return self._stored[image_id].panoptic()
+        found = self._stored[image_id].panoptic()
+        if found is None:
+            raise ValueError(f"image {image_id}: this model makes no maps")
+        return found
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._stored)
@@ -88,18 +93,37 @@ def panoptic_file(instances: Path) -> Path:
 
 def write_panoptic(path: Path, answers: Iterable[PanopticAnswer], form: SemanticForm) -> list[Instances]:
     """Write maps and scores as they come, whole or not at all; return the instances, which go into another file."""
+    return write_panoptic_heads({"": path}, ({"": answer} for answer in answers), form)[""]
+
+
+def write_panoptic_heads(
+    paths: Mapping[str, Path], answers: Iterable[Mapping[str, PanopticAnswer]], form: SemanticForm
+) -> dict[str, list[Instances]]:
+    """Write what several heads say of each image into a file each, as `write_panoptic` does."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    instances: list[Instances] = []
+    instances: dict[str, list[Instances]] = {head: [] for head in paths}
 
-    def fill(beside: Path) -> None:
-        with pq.ParquetWriter(beside, _schema(), compression="none", write_page_checksum=True) as writer:
-            for answer in answers:
-                instances.append(answer.instances)
-                writer.write_table(pa.table(_row(answer, form), schema=_schema()))  # a full form of 50 fills gigabytes
+    def fill(writers: Mapping[str, Any]) -> None:
+        for answer in answers:
+            for head, writer in writers.items():
+                instances[head].append(answer[head].instances)
+                row = pa.table(_row(answer[head], form), schema=_schema())
+                writer.write_table(row)  # at once: a full form of 50 fills gigabytes
 
-    write_beside(path, fill)
+    def open_next(writers: Mapping[str, Any], left: Sequence[str]) -> None:
+        if not left:
+            return fill(writers)
+        head, *rest = left
+
+        def open_this(beside: Path) -> None:
+            with pq.ParquetWriter(beside, _schema(), compression="none", write_page_checksum=True) as writer:
+                open_next({**writers, head: writer}, rest)
+
+        return write_beside(paths[head], open_this)
+
+    open_next({}, list(paths))
     return instances
 
 
@@ -121,12 +145,13 @@ def read_panoptic(paths: Iterable[Path], *, semantic: bool) -> Iterator[StoredPa
 
 def _row(answer: PanopticAnswer, form: SemanticForm) -> dict[str, list[Any]]:
     found = answer.panoptic
+    segments = () if found is None else found.segments
     return {
-        "image_id": [found.image_id],
-        "map": [encode_ids(found.ids)],
-        "ids": [[each.id for each in found.segments]],
-        "labels": [[each.label for each in found.segments]],
-        "scores": [FORMS[form](answer.semantic)],
+        "image_id": [answer.instances.image_id],
+        "map": [None if found is None else encode_ids(found.ids)],
+        "ids": [[each.id for each in segments]],
+        "labels": [[each.label for each in segments]],
+        "scores": [None if answer.semantic is None else FORMS[form](answer.semantic)],
     }
 
 

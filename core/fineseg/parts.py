@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from fineseg.data.split import Split
-from fineseg.predictors import OneStagePredictor, TwoStagePredictor
+from fineseg.predictors import OneStagePredictor, SemanticPredictor, TwoStagePredictor
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from fineseg.class_ends import ClassTable
     from fineseg.data.panoptic import PanopticMap
     from fineseg.predictions import Instances
     from fineseg.semantic_store import SemanticScores
@@ -127,14 +128,16 @@ class HeadSpec:
     `detector` is mmdet config of the whole detector without backbone, neck and data preprocessor. `predictor` wraps
     the built module in a prediction protocol. `needs_masks` says that training reads masks, `needs_semantic` that it
     reads the class of every pixel, which panoptic data tell: `gt_sem_seg` of the samples, things first, then stuff, 255
-    where nothing is known and in the padding.
+    where nothing is known and in the padding. `loss_groups` says for a task balancer which task a loss is of: the
+    longest beginning of its name there decides, and "" stands for all others.
     """
 
     detector: Config
-    predictor: Callable[["torch.nn.Module"], TwoStagePredictor | OneStagePredictor]
+    predictor: Callable[["torch.nn.Module"], TwoStagePredictor | OneStagePredictor | SemanticPredictor]
     needs_masks: bool = True
     paramwise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     needs_semantic: bool = False
+    loss_groups: Mapping[str, str] = field(default_factory=lambda: {"": "all"})
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ class Head(Part):
     can still be pooled. `prediction_only` names options ("points.test") that neither its weights nor its training
     depend on: after a change of theirs a model is not trained anew. `gives` says what it tells of an image: "semantic",
     the scores of all classes at each pixel, takes a `SemanticPredictor`; "panoptic", a map of its own, a
-    `PanopticPredictor`.
+    `PanopticPredictor`. `dense` says that this is a `DensePredictor`, which goes step by step with other models.
     """
 
     kind = "head"
@@ -173,6 +176,21 @@ class Head(Part):
     shares_proposals: bool = True
     prediction_only: tuple[str, ...] = ()
     gives: tuple[Output, ...] = ("instances",)
+    dense: bool = False
+
+
+@dataclass(frozen=True)
+class TaskBalancer(Part):
+    """Weighs the tasks of a training against each other; `build(options, groups)` returns a torch module.
+
+    `groups` are the tasks that the head's losses are of, sorted. The module's `forward` takes a step's losses {group:
+    scalar}, which may be of some of them, and returns the total to learn from, which may be negative, and what each
+    weighs, {group: scalar}, for the training's curves. Its parameters learn with the model's, without weight decay;
+    prediction leaves it out.
+    """
+
+    kind = "task-balancer"
+    build: Callable[[Any, tuple[str, ...]], "torch.nn.Module"]
 
 
 # ------------------------------------------------------- parts of the pipeline
@@ -244,11 +262,15 @@ Fuse = Callable[[Sequence[PanopticEnd]], "PanopticMap"]
 class PanopticFuser(Part):
     """Instances and semantic scores of one or several models into a panoptic map; `build(options, fuser_input)`.
 
-    It returns the function that fuses one image.
+    It returns the function that fuses one image; several are fused at once, each in a thread. `class_table(options,
+    fuser_input)`, of a fuser that takes each thing class from one model, says from which; None where there is nothing
+    to choose from. For a fuser that does not read the models' scores nothing is measured: `reads_scores` says so.
     """
 
     kind = "panoptic-fuser"
     build: Callable[[Any, FuserInput], Fuse]
+    class_table: Callable[[Any, FuserInput], "ClassTable | None"] | None = None
+    reads_scores: bool = True
 
 
 @dataclass(frozen=True)
@@ -312,4 +334,14 @@ class Submission(Part):
     task: Literal["instance", "panoptic"] = "instance"
 
 
-KINDS: tuple[type[Part], ...] = (Backbone, Neck, Head, TTA, Ensembler, PanopticFuser, Dataset, Submission)
+KINDS: tuple[type[Part], ...] = (
+    Backbone,
+    Neck,
+    Head,
+    TaskBalancer,
+    TTA,
+    Ensembler,
+    PanopticFuser,
+    Dataset,
+    Submission,
+)

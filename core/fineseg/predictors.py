@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import torch
 
 
+@runtime_checkable
 class TwoStagePredictor(Protocol):
     """The prediction protocol of two-stage heads: four steps, each callable alone, all in the network's input frame.
 
@@ -116,6 +117,38 @@ class PanopticPredictor(TwoStagePredictor, SemanticPredictor, Protocol):
         `judged` is what `boxes` returned, `semantic` what `semantic` did. Segment k, from 1 on, is of the k-th class,
         and has pixels; 0 is void. A class of stuff has one segment.
         """
+
+
+@runtime_checkable
+class DensePredictor(PanopticPredictor, Protocol):
+    """A panoptic head whose map can be made of what several models, or views, say together, step by step.
+
+    Letters: R proposals, N objects, T thing and C all classes, m side of a mask's cells, all of one image.
+    """
+
+    def mask_logits(
+        self, features: Sequence["torch.Tensor"], boxes: list["torch.Tensor"], labels: list["torch.Tensor"]
+    ) -> list["torch.Tensor"]:
+        """Return per image the logits [N, m, m] whose probabilities `masks` returns."""
+
+    def choose(
+        self, boxes: "torch.Tensor", scores: "torch.Tensor"
+    ) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]:
+        """Return boxes [N, 4], scores [N] and labels [N] of the map's objects, best first.
+
+        Of judged boxes [R, 4] or [R, T, 4] and class probabilities [R, T + 1], background last.
+        """
+
+    def join(
+        self,
+        semantic: "torch.Tensor",
+        boxes: "torch.Tensor",
+        scores: "torch.Tensor",
+        labels: "torch.Tensor",
+        masks: "torch.Tensor",
+        frame: "PanopticFrame",
+    ) -> tuple["torch.Tensor", tuple[int, ...]]:
+        """Return what `panoptic` does for one image: of scores [C, h, w], objects [N] and mask logits [N, m, m]."""
 
 
 @dataclass(frozen=True)

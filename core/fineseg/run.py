@@ -26,12 +26,13 @@ from fineseg.scheduling.session import RaySettings
 from fineseg.stages.analyse import analyse_all
 from fineseg.stages.combine import combine_roles
 from fineseg.stages.context import Context
-from fineseg.stages.evaluate import evaluate
+from fineseg.stages.dense import predict_dense
+from fineseg.stages.evaluate import evaluate_models
 from fineseg.stages.evaluate_panoptic import PanopticScores, evaluate_maps
 from fineseg.stages.facts import Made, run_facts, submission_record
 from fineseg.stages.folds import evaluate_folds, merge_answers
-from fineseg.stages.predict import predict
-from fineseg.stages.prepare import prepare
+from fineseg.stages.predict import Predicted, predict
+from fineseg.stages.prepare import Prepared, prepare
 from fineseg.stages.report import Outcome, write_run
 from fineseg.stages.submit import submit
 from fineseg.stages.train import train, train_final
@@ -85,20 +86,20 @@ def run(
         with watch.stage("predict"):
             predicted = predict(context, prepared, {"validation": trained, "test": scored_only})
         with watch.stage("evaluate"):
-            results = {m: evaluate(context, prepared, predicted[m, "validation"]) for m in loaded.profile.chosen}
-            maps = evaluate_maps(context, prepared, predicted)
+            results, maps = score(context, prepared, predicted)
             folds = evaluate_folds(context, prepared, predicted)
         with watch.stage("train"):
             final = train_final(context, prepared, trained)
         with watch.stage("predict"):
             predicted |= predict(context, prepared, {"test": final})
+            dense = predict_dense(context, prepared, {"validation": trained, "test": final})
     with watch.stage("combine"):
         predicted = merge_answers(context, prepared, predicted, folds)
-        combined = combine_roles(context, prepared, predicted, results, maps)
+        combined = combine_roles(context, prepared, predicted, results, maps, dense)
     with watch.stage("evaluate"):
-        results[COMBINED] = evaluate(context, prepared, combined["validation"], submitted=True)
-    metrics = metrics_table(results, folds, maps, combined["validation"].model)
-    metrics |= search_record(context, combined["validation"])
+        whole = score(context, prepared, {(COMBINED, "validation"): combined["validation"]}, submitted=True)
+        results, maps = results | whole[0], maps | whole[1]
+    metrics = metrics_table(results, folds, maps) | search_record(context, combined["validation"])
     write_json(out / "metrics.json", metrics)
     made = Made(
         command=shlex.join(["fineseg", *sys.argv[1:]]),
@@ -119,25 +120,31 @@ def run(
     return out
 
 
+def score(
+    context: Context, prepared: Prepared, predicted: Mapping[tuple[str, str], Predicted], *, submitted: bool = False
+) -> tuple[dict[str, dict[str, APResult]], dict[str, PanopticScores]]:
+    """Score what is said of the validation split, by model: instances by kind, and panoptic maps where there are."""
+    results = evaluate_models(context, prepared, predicted, submitted=submitted)
+    return results, evaluate_maps(context, prepared, predicted)
+
+
 def metrics_table(
     results: Mapping[str, Scores],
     folds: Mapping[str, Sequence[APResult]],
-    maps: dict[str, PanopticScores],
-    best: str,
+    maps: Mapping[str, PanopticScores],
 ) -> dict[str, Any]:
     """Return what metrics.json holds, in percent; `folds` are what a model's trainings scored on their own folds.
 
-    `maps` are scores of panoptic models, of which the `best` stands for all.
+    `maps` are scores of panoptic maps; "fused alone" are models whose maps are the fuser's.
     """
-    tables: dict[str, dict[str, Any]] = {
-        name: {kind: ap.plain()["summary"] for kind, ap in kinds.items()} for name, kinds in results.items()
-    }
-    for name, scores in (maps | {COMBINED: maps[best]} if maps else {}).items():
-        tables[name] = scores.tables() | tables[name]
+    tables: dict[str, dict[str, Any]] = {name: scores.tables() for name, scores in maps.items()}
+    for name, kinds in results.items():
+        tables.setdefault(name, {}).update({kind: ap.plain()["summary"] for kind, ap in kinds.items()})
     for model, parts in folds.items():
         tables[model]["folds"] = [part.plain()["summary"] for part in parts]
     combined = tables.pop(COMBINED)
-    return {"models": tables, COMBINED: combined}
+    alone = [name for name, scores in maps.items() if scores.alone]
+    return {"models": tables, COMBINED: combined, **({"fused alone": alone} if alone else {})}
 
 
 def work_done(store: Store) -> dict[str, int]:
@@ -153,7 +160,7 @@ def _say_result(
     console: Console, metrics: Mapping[str, Any], submission: Path | None, report: Path, seconds: float
 ) -> None:
     for name, tables in {**metrics["models"], COMBINED: metrics[COMBINED]}.items():
-        figures = panoptic_figures(tables) if "panoptic" in tables else tables["segm"]
+        figures = panoptic_figures(tables) or tables["segm"]
         scores = "  ".join(f"{key} {'    -' if value is None else f'{value:5.1f}'}" for key, value in figures.items())
         console.say(f"{name:>12}  {scores}")
     wrote = f"{submission} and {report}" if submission else str(report)

@@ -6,7 +6,7 @@ import platform
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from importlib import metadata
 from operator import getitem
 from pathlib import Path
@@ -18,8 +18,8 @@ from fineseg.catalog import Catalog
 from fineseg.data.folds import Folds
 from fineseg.data.split import ImageInfo, Split
 from fineseg.errors import FinesegError
-from fineseg.parts import Head
-from fineseg.profile.schema import NOT_IN_KEYS, HeldOutTable, PartChoice, Profile
+from fineseg.parts import Head, Output
+from fineseg.profile.schema import NOT_IN_KEYS, HeldOutTable, ModelTable, PartChoice, Profile
 from fineseg.store import content_key, file_hash
 
 
@@ -145,6 +145,27 @@ def _prediction_only(catalog: Catalog, choice: PartChoice) -> tuple[str, ...]:
     return part.prediction_only if isinstance(part, Head) else ()
 
 
+def model_key(catalog: Catalog, model: ModelTable, *, trained: bool) -> dict[str, Any]:
+    """Return what of a model's parts goes into a content key; of its heads what matters to its weights if `trained`.
+
+    Ends count by their order; what they are called says nothing of what they learn.
+    """
+    head_key = trained_head_key if trained else partial(part_key, kind="head")
+    heads = [head_key(catalog, choice=choice) for choice in model.heads.values()]
+    return {
+        "backbone": part_key(catalog, "backbone", model.backbone),
+        "neck": part_key(catalog, "neck", model.neck),
+        **({"ends": heads} if model.ends else {"head": heads[0]}),
+    }
+
+
+def outputs_of(catalog: Catalog, model: ModelTable, end: str = "") -> tuple[Output, ...]:
+    """Return what a model, or one of its ends, says of an image."""
+    choice = model.heads[end]
+    part, _ = catalog.choose("head", choice.name, choice.options)
+    return part.gives if isinstance(part, Head) else ()
+
+
 def _content(weights: str) -> str:
     return file_hash(Path(weights)) if Path(weights).is_file() else weights
 
@@ -181,21 +202,21 @@ def training_key(
     table = profile.models[model]
     train = profile.train_of(model, whole=whole).model_dump(mode="json", exclude=set(NOT_IN_KEYS))
     key: dict[str, Any] = {
-        "parts": {
-            "backbone": part_key(catalog, "backbone", table.backbone),
-            "neck": part_key(catalog, "neck", table.neck),
-            "head": trained_head_key(catalog, table.head),
-        },
+        "parts": model_key(catalog, table, trained=True),
         "train": train,
         "data": [digests[splits.train.name], digests[splits.validation.name]],
     }
+    if table.ends:
+        key["parts"]["phases"] = table.phases
+    if table.balancer is not None:
+        key["parts"]["balancer"] = part_key(catalog, "task-balancer", table.balancer)
     if table.weights is not None:
         key["weights"] = _content(table.weights)
     if whole:
         key["whole"] = True
     if train["validate_every"] or train["checkpoint"] == "best":
         key["validation"] = [profile.metric.model_dump(mode="json"), predict_key(profile, model)]
-        key["validation"].append(part_key(catalog, "head", table.head))
+        key["validation"] += [part_key(catalog, "head", choice) for choice in table.heads.values()]
     return content_key(key)
 
 
@@ -205,9 +226,13 @@ def predict_key(profile: Profile, model: str) -> dict[str, Any]:
 
 
 def prediction_key(profile: Profile, catalog: Catalog, model: str, training: str, digest: str) -> str:
-    """Return the content key of one model's predictions of one split."""
+    """Return the content key of the predictions of one split by one model, or by one end, MODEL/END, of it."""
     key: dict[str, Any] = {"training": training, "predict": predict_key(profile, model), "split": digest}
-    head = profile.models[model].head
+    owner, end = profile.model_of(model), profile.end_of(model)
+    heads = profile.models[owner].heads
+    head = heads[end]
+    if end:
+        key["end"] = list(heads).index(end)
     if _prediction_only(catalog, head):
         key["head"] = part_key(catalog, "head", head)
     predict = profile.predict_of(model)

@@ -25,6 +25,8 @@ LEDGER = "ledger.jsonl"
 """In an entry: what work was done for it, a row for each piece."""
 CURVE = "curve.jsonl"
 """In a training's entry: losses of every step and scores of every validation, a row each."""
+TASK_WEIGHT = "task_weight."
+"""In a row of that file, before the name of a task: what its losses were multiplied by."""
 NOT_MATCHED = "weights_not_matched.txt"
 """In a training's entry: what of the weights that it starts from found no place, a line each."""
 
@@ -65,6 +67,32 @@ def write_beside(path: Path, write: Callable[[Path], object]) -> None:
         raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path` to be filled, then rename it into place: readers never see half of it.
+
+    Raises `FinesegError` where something is there already; an empty folder may be.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FinesegError(f"{path}: is there already; name a new folder")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.{PART}"):
+        if _left_behind(left):
+            shutil.rmtree(left, ignore_errors=True)
+    beside = _beside(path)
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        os.replace(beside, path)
+    except (FileExistsError, NotADirectoryError):
+        raise FinesegError(f"{path}: cannot be written, as {path.parent} is no folder") from None
+    except OSError as error:
+        if error.filename is None or str(error.filename).startswith(str(beside)):
+            error.filename = str(path)
+        raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextmanager

@@ -67,6 +67,7 @@ def sweep(
         "started": started.isoformat(timespec="seconds"),
         "seconds": dict(watch.seconds),
         "work": {name: count - before[name] for name, count in work_done(store).items()},
+        "competition": loaded.profile.competition.name,
         **sweep_record(trials),
         "cost": cost_table([("train", f"trial {t.number}", trials.folder_of(t)) for t in trials.trials], rows),
     }

@@ -26,17 +26,19 @@ FLOORS = (
     ("store",),
     ("data", "predictors"),
     ("parts",),
-    ("hookspecs", "predictions", "semantic_store"),
+    ("hookspecs", "predictions", "semantic_store", "class_ends"),
     ("coco_results", "panoptic_predictions"),
     ("",),  # the front page, `fineseg` itself: what it shows lies below
     ("report", "metrics", "catalog", "provenance"),
     ("profile", "doctor"),
-    ("runs", "mm", "cost", "tuning"),
+    ("runs", "mm", "cost", "tuning", "board"),
     ("scheduling",),
     ("stages",),
     ("run",),
-    ("sweep", "ablate"),
-    ("cli", "testing"),
+    ("sweep", "ablate", "proposal"),
+    ("testing",),
+    ("scaffold",),
+    ("cli",),
     ("__main__",),
 )
 FLOOR_OF = {unit: number for number, floor in enumerate(FLOORS) for unit in floor}

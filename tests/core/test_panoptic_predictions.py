@@ -51,6 +51,20 @@ def test_what_is_written_comes_back(tmp_path: Path, form: str) -> None:
     assert all(stored.semantic() is None for stored in read_panoptic(files, semantic=False))
 
 
+def test_what_a_model_does_not_tell_is_not_there(tmp_path: Path) -> None:
+    whole = answers(2)
+    given = [PanopticAnswer(whole[0].instances, None, whole[0].semantic), PanopticAnswer(whole[1].instances)]
+    file = panoptic_file(tmp_path / "00000.parquet")
+    assert write_panoptic(file, given, "full") == [each.instances for each in given]
+    first, second = read_panoptic([file], semantic=True)
+    assert [each.image_id for each in (first, second)] == [100, 101]
+    assert first.panoptic() is None and second.panoptic() is None and second.semantic() is None
+    scores = first.semantic()
+    assert scores is not None and np.array_equal(scores.probabilities, whole[0].semantic.probabilities)
+    with pytest.raises(ValueError, match="image 100: this model makes no maps"):
+        StoredMaps(read_panoptic([file], semantic=False))[100]
+
+
 def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
     def broken_off() -> Iterator[PanopticAnswer]:
         yield answers()[0]
@@ -82,8 +96,8 @@ def test_damage_is_said_in_one_line(tmp_path: Path) -> None:
 
 def test_a_map_that_contradicts_its_list_is_refused(tmp_path: Path) -> None:
     file, one = tmp_path / "a.panoptic.parquet", answers()[0]
-    wrong = PanopticMap(7, np.ones((2, 2), np.int32), (Segment(1, 0), Segment(2, 1)))
+    wrong = PanopticMap(100, np.ones((2, 2), np.int32), (Segment(1, 0), Segment(2, 1)))
     write_panoptic(file, [PanopticAnswer(one.instances, wrong, one.semantic)], "none")
     maps = StoredMaps(read_panoptic([file], semantic=False))
-    with pytest.raises(FinesegError, match="image 7: segment 2 is listed but has no pixel"):
-        maps[7]
+    with pytest.raises(FinesegError, match="image 100: segment 2 is listed but has no pixel"):
+        maps[100]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,9 +10,18 @@ from hypothesis import strategies as st
 from panoptic_cases import draw_scores, warp
 
 from fineseg import FinesegError
+from fineseg.data.masks import encode
 from fineseg.data.panoptic import load_map, semantic_labels
 from fineseg.data.panoptic_json import read_panoptic
-from fineseg.semantic_store import SemanticScores, decode, encode_compact, encode_full, label_map
+from fineseg.semantic_store import (
+    SemanticMasks,
+    SemanticScores,
+    decode,
+    encode_compact,
+    encode_full,
+    label_map,
+    mean_scores,
+)
 
 
 def drawn(rng: np.random.Generator, classes: int, cells: tuple[int, int]) -> np.ndarray:
@@ -97,6 +107,76 @@ def test_labels_of_pixels_are_the_most_probable_of_blended_cells(cells: tuple[in
     clear = best[-1] - best[-2] > 1e-4
     assert found.dtype == np.uint8 and clear.mean() > 0.9
     np.testing.assert_array_equal(found[clear], blended.argmax(axis=0)[clear])
+
+
+def test_masks_are_probabilities_of_0_and_1_and_the_first_has_what_they_share() -> None:
+    first, second = np.zeros((3, 4), bool), np.zeros((3, 4), bool)
+    first[:, :2], second[1, :3] = True, True
+    scores = SemanticMasks([(2, encode(first)), (0, encode(second))], 3, (3, 4))
+    expected = np.zeros((3, 3, 4), np.float32)
+    expected[2] = first
+    expected[0] = second & ~first
+    assert scores.classes == 3 and (scores.probabilities == expected).all()
+    assert label_map(scores).tolist() == [[2, 2, 255, 255], [2, 2, 0, 255], [2, 2, 255, 255]]
+    assert label_map(decode(encode_full(scores), "x")).tolist() == label_map(scores).tolist()
+
+
+@pytest.mark.parametrize("labels", [(1, 1), (0, 3), (-1,)])
+def test_masks_of_labels_that_are_none(labels: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="must differ and lie in"):
+        SemanticMasks([(label, b"0") for label in labels], 3, (3, 4))
+
+
+@pytest.mark.parametrize("weights", [None, (2.0, 1.0, 0.0), (0.5, 0.25, 0.25)])
+def test_the_mean_of_models_on_one_grid(weights: tuple[float, ...] | None) -> None:
+    rng = np.random.default_rng(8)
+    members = [SemanticScores(drawn(rng, 4, (3, 5)), (12, 20)) for _ in range(3)]
+    mean = mean_scores(members, weights)
+    shares = np.full(3, 1 / 3) if weights is None else np.array(weights) / sum(weights)
+    np.testing.assert_allclose(
+        mean.probabilities, np.tensordot(shares, [each.probabilities for each in members], 1), atol=1e-6
+    )
+    assert mean.size == (12, 20)
+
+
+def test_the_mean_stands_on_the_finest_grid() -> None:
+    coarse = SemanticScores(np.full((2, 1, 1), 0.5, np.float32), (4, 4))
+    left = np.zeros((4, 4), bool)
+    left[:, :2] = True
+    fine = SemanticMasks([(0, encode(left)), (1, encode(~left))], 2, (4, 4))
+    for members in ((coarse, fine), (fine, coarse)):
+        found = mean_scores(members).probabilities
+        np.testing.assert_allclose(found, np.where([left, ~left], 0.75, 0.25))
+    mask = SemanticMasks([(1, encode(left))], 2, (4, 4))
+    np.testing.assert_allclose(mean_scores([fine, mask]).probabilities, [left / 2, np.where(left, 0.5, 0.5)])
+    assert label_map(mean_scores([fine, mask], [1, 3])).tolist() == [[1] * 4] * 4
+    assert label_map(mean_scores([mask, mask])).tolist() == [[1, 1, 255, 255]] * 4
+    assert mean_scores([fine]) is fine and mean_scores([coarse, fine], [0, 2]) is fine
+
+
+@given(seed=st.integers(0, 2**32 - 1), classes=st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_labels_are_those_of_all_classes_enlarged(seed: int, classes: int) -> None:
+    """Also where planes are left out that are the largest nowhere: against enlarging every one as a whole."""
+    rng = np.random.default_rng(seed)
+    cells, size = tuple(rng.integers(1, 7, 2).tolist()), tuple(rng.integers(1, 90, 2).tolist())
+    given = drawn(rng, classes, cells) * (rng.random((classes, 1, 1)) < 0.8).astype(np.float32)
+    large = np.stack([cv2.resize(each, size[::-1], interpolation=cv2.INTER_LINEAR) for each in given])
+    found = label_map(SemanticScores(given, size))
+    ranked = np.sort(large, axis=0)
+    clear = (ranked[-1] - (ranked[-2] if classes > 1 else 0) > 1e-5) | (ranked[-1] == 0)
+    expected = np.where(large.max(axis=0) > 0, large.argmax(axis=0), 255)
+    assert (found == expected)[clear].all()
+
+
+def test_scores_that_have_no_mean() -> None:
+    small, large = (SemanticScores(np.ones((2, 1, 1), np.float32) / 2, (side, 4)) for side in (4, 5))
+    other = SemanticScores(np.ones((3, 1, 1), np.float32) / 3, (4, 4))
+    for members in ((small, large), (small, other)):
+        with pytest.raises(ValueError, match="of one size and of the same classes"):
+            mean_scores(members)
+    with pytest.raises(ValueError, match="nothing to average"):
+        mean_scores([small, small], [0, 0])
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (0, 4, 4), (257, 2, 2)])

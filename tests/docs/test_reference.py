@@ -17,7 +17,7 @@ import pytest
 import fineseg
 from fineseg import hookspecs
 from fineseg.catalog import Catalog, load_catalog
-from fineseg.cli.main import PROGRAM
+from fineseg.cli.main import PROGRAM, main
 from fineseg.parts import KINDS, Ensembler
 from fineseg.profile.check import check_tables
 from fineseg.profile.layers import merge
@@ -158,9 +158,10 @@ def command_lines() -> list[Any]:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         indented = re.findall(r"^    (.*)$", text, re.MULTILINE)
-        lines = [line for block in blocks(page, "sh") for line in re.sub(r"\\\n\s*", "", block).splitlines()] + indented
+        shells = [block for language in ("sh", "bash", "console") for block in blocks(page, language)]
+        lines = [line for block in shells for line in re.sub(r"\\\n\s*", "", block).splitlines()] + indented
         for line in lines:
-            command = re.search(rf"(?:^|uv run ){PROGRAM} (.*)", line)
+            command = re.search(rf"(?:^|^\$ |uv run ){PROGRAM} (.*)", line)
             if command:
                 words = shlex.split(command[1], comments=True)
                 found.append(pytest.param(words, id=f"{named(page)}: {' '.join(words)}"))
@@ -178,6 +179,32 @@ def test_command_line_is_understood(words: list[str], generator: ModuleType) -> 
     for word in rest:
         if word.startswith("competitions/"):
             assert (ROOT / word).is_file()
+
+
+INSTALLED = {entry.part.name for entry in load_catalog(warn=lambda _: None).entries}
+
+
+def cheap(words: list[str]) -> bool:
+    """Say whether a command needs nothing but the project and a second or two; parts of examples are not installed."""
+    checks = words[0] == "check" and words[1].startswith("competitions/") and "--data" not in words
+    shows = words[:2] == ["plugins", "list"] or (words[:2] == ["plugins", "show"] and words[2] in INSTALLED)
+    return checks or shows or words[-1] == "--help"
+
+
+@pytest.mark.parametrize("words", [each for each in command_lines() if cheap(each.values[0])])
+def test_cheap_command_line_runs(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    printed = capsys.readouterr()
+    assert not caught.value.code and printed.out, printed.err
+
+
+def test_there_are_cheap_command_lines() -> None:
+    verbs = {each.values[0][0] for each in command_lines() if cheap(each.values[0])}
+    assert verbs >= {"check", "plugins", "--help"}
 
 
 def test_wrong_command_line_is_noticed(generator: ModuleType) -> None:

@@ -114,6 +114,24 @@ def build(folder: Path) -> None:
     row = {"image_id": 101, "category_id": 1, "score": 0.5, "segmentation": {"size": size, "counts": "0PP1"}}
     zipped(folder / "s.zip", {"results.json": json.dumps([row])})
     build_panoptic(folder)
+    build_fusion(folder)
+
+
+def build_fusion(folder: Path) -> None:
+    """Write what two models say of one image, instances and semantics, and the table of their classes."""
+    mask = {"size": [4, 4], "counts": "04<"}
+    stuff = {"size": [4, 4], "counts": "4<"}
+    entry = {"image_id": 1, "category_id": 1, "score": 0.5, "segmentation": mask}
+    for name in ("fi", "fj"):
+        write(folder / f"{name}.json", [entry])
+    write(folder / "fs.json", [{"image_id": 1, "category_id": 2, "segmentation": stuff}])
+    image = {"id": 1, "file_name": "1.jpg", "height": 4, "width": 4}
+    truth = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": mask}
+    classes = categories({1: True, 2: False})
+    write(folder / "fg.json", {"images": [image], "annotations": [truth], "categories": classes[:1]})
+    write(folder / "fc.json", classes)
+    row = {"id": 1, "name": "class 1", "ap": {"fi": 50.0, "fj": None}}
+    write(folder / "ft.json", {"ap": {"fi": 50.0, "fj": None}, "classes": [row]})
 
 
 def build_panoptic(folder: Path) -> None:

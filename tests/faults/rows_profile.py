@@ -17,6 +17,29 @@ FILES = [
     Row("number beyond 64 bits", replaced("c.toml", "epochs = 1", "epochs = 0x" + "f" * 17), CHECK),
     Row("extends a file that is gone", replaced("c.toml", "[comp", 'extends = "x.toml"\n[comp'), CHECK),
 ]
+ENDS = """\
+[models.a]
+ends = { x = "mask-rcnn", y = "htc" }
+
+[models.b]
+backbone = "resnet"
+neck = "fpn"
+ends = { x = "mask-rcnn" }
+
+[models.c]
+backbone = "resnet"
+neck = "fpn"
+head = "htc"
+ends_training = "joint"
+"""
+WRONG_ENDS = """\
+[models.b]
+backbone = "resnet"
+neck = "fpn"
+ends = { "x.y" = "mask-rcnn", glossy = "htd", z = { name = "htc", mask_cons = 1 } }
+ends_training = "frozen-first"
+balancer = "uncertainty"
+"""
 VALUES = [
     Row("key of two lines", replaced("c.toml", "lr = 0.01", 'lr = 0.01\n"a\\nb" = 1'), CHECK),
     Row("unknown key, a near one", replaced("c.toml", "epochs", "epoch"), CHECK),
@@ -28,6 +51,8 @@ VALUES = [
     Row("learning rate not finite", nothing, CHECK + " --set train.lr=inf"),
     Row("seed below zero", nothing, CHECK + " --set train.seed=-1"),
     Row("model that is not there", nothing, CHECK + " --set 'competition.models=[\"b\"]'"),
+    Row("ends beside a head, and a single one", holds("o.toml", ENDS), CHECK + " --with o.toml"),
+    Row("ends of wrong names and parts", holds("o.toml", WRONG_ENDS), CHECK + " --with o.toml"),
     Row("setting without value", nothing, CHECK + " --set train.lr"),
     Row("setting of 10^5 digits", nothing, CHECK + f" --set train.lr={'9' * 10**5}"),
     Row("setting 1000 deep", nothing, CHECK + f" --set {'a.' * 1000}b=1"),

@@ -32,6 +32,11 @@ EVALUATE = "evaluate --predictions p.json --ground-truth g.json"
 PANOPTIC = "evaluate --task panoptic --predictions pp.json --ground-truth pg.json"
 ENSEMBLE = "ensemble p.json q.json --method linear-interpolation --out e.json"
 REWEIGHT = ENSEMBLE.replace("linear-interpolation", "linear-reweight")
+FUSE = (
+    "fuse --instances fi.json --semantic fs.json --images fg.json --categories fc.json --method heuristic --out fused"
+)
+TWO_LEVEL = FUSE.replace("heuristic", "two-level").replace("--semantic", "--instances fj.json --semantic")
+CLASS_TABLE = "class-table --instances fi.json --instances fj.json --ground-truth fg.json --out t.json"
 SUBMISSION = "submission check s.zip --profile c.toml"
 FUTURE = SUBMISSION + """ --set 'submission.format={name="3dfuture", file_name="results.json"}'"""
 
@@ -161,6 +166,67 @@ COMBINING = [
     ),
     Row("member is an object", holds("q.json", '{"images": []}'), ENSEMBLE),
 ]
+FUSING = [
+    Row("fuser is an ensembler", nothing, FUSE.replace("heuristic", "soft-nms")),
+    Row("fuser's option unknown", nothing, FUSE + " --option score=0.5"),
+    Row("no semantics", nothing, FUSE.replace("--semantic fs.json", "")),
+    Row("semantics missing", gone("fs.json"), FUSE),
+    Row(
+        "semantics of another size",
+        edited("fs.json", lambda rows: rows[0].update(segmentation={"size": [5, 4], "counts": "0d0"})),
+        FUSE,
+    ),
+    Row(
+        "semantics cover too little",
+        edited("fs.json", lambda rows: rows[0]["segmentation"].update(counts="42")),
+        FUSE,
+    ),
+    Row("semantics of polygons", edited("fs.json", lambda rows: rows[0].update(segmentation=[[1, 1, 2, 2]])), FUSE),
+    Row("semantics name a class twice", edited("fs.json", lambda rows: rows.append(rows[0])), FUSE),
+    Row("semantics of an unknown class", edited("fs.json", lambda rows: rows[0].update(category_id=9)), FUSE),
+    Row("instances of an unknown class", edited("fi.json", lambda rows: rows[0].update(category_id=9)), FUSE),
+    Row("instances of stuff", edited("fi.json", lambda rows: rows[0].update(category_id=2)), FUSE),
+    Row("instance of a nameless image", edited("fi.json", lambda rows: rows[0].pop("image_id")), FUSE),
+    Row(
+        "instances share an id",
+        edited("fi.json", lambda rows: (rows[0].update(id=5), rows.append(dict(rows[0])))),
+        FUSE,
+    ),
+    Row("instances are an object", holds("fi.json", '{"images": []}'), FUSE),
+    Row("no images to fuse", edited("fg.json", lambda d: d["images"].clear()), FUSE),
+    Row("images are a list", holds("fg.json", "[]"), FUSE),
+    Row(
+        "maps of two images share a name",
+        edited("fg.json", lambda d: d["images"].append({**d["images"][0], "id": 2, "file_name": "x/1.png"})),
+        FUSE,
+    ),
+    Row("categories without things and stuff", edited("fc.json", lambda rows: rows[0].pop("isthing")), FUSE),
+    Row("two models of one name", nothing, FUSE.replace("--semantic", "--instances ./fi.json --semantic")),
+    Row("two models for a fuser of one", nothing, TWO_LEVEL.replace("two-level", "heuristic")),
+    Row("classes of models not known", nothing, TWO_LEVEL),
+    Row("class table for a fuser that reads none", nothing, FUSE + " --class-table ft.json"),
+    Row("class table missing", nothing, TWO_LEVEL + " --class-table nowhere.json"),
+    Row(
+        "class table of other classes",
+        edited("ft.json", lambda d: d["classes"][0].update(id=3)),
+        TWO_LEVEL + " --class-table ft.json",
+    ),
+    Row(
+        "class table without the model",
+        edited("ft.json", lambda d: d["classes"][0]["ap"].pop("fj")),
+        TWO_LEVEL + " --class-table ft.json",
+    ),
+    Row("class table of words", holds("ft.json", '{"classes": [{"id": "1"}]}'), TWO_LEVEL + " --class-table ft.json"),
+    Row("default is no model", nothing, TWO_LEVEL + " --class-table ft.json --option default=x"),
+    Row("weight of no model", nothing, TWO_LEVEL + " --class-table ft.json --option weights={x=1}"),
+    Row("fused folder is there", nothing, FUSE.replace("fused", "data")),
+    Row("fused folder is a file", nothing, FUSE.replace("fused", "fi.json")),
+    Row("fused folder below a file", nothing, FUSE.replace("fused", "fi.json/fused")),
+    Row("disk full while fusing", nothing, FUSE, patch=full),
+    Row("class table of results of other images", edited("fj.json", lambda r: r[0].update(image_id=2)), CLASS_TABLE),
+    Row("class table's default is no model", nothing, CLASS_TABLE + " --default x"),
+    Row("class table's margin below 0", nothing, CLASS_TABLE + " --margin -1"),
+]
 ZIPS = [
     Row("submission missing", gone("s.zip"), SUBMISSION),
     Row("submission is a folder", folder_at("s.zip"), SUBMISSION),
@@ -179,4 +245,4 @@ ZIPS = [
     Row("score NaN in the zip", submission({"results.json": scored(NAN)}), FUTURE),
     Row("every entry wrong", submission({"results.json": json.dumps([{"image_id": n} for n in (1, 2)])}), SUBMISSION),
 ]
-ROWS = SCORING + MAPS + COMBINING + ZIPS
+ROWS = SCORING + MAPS + COMBINING + FUSING + ZIPS

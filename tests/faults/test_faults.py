@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from faults import rows_data, rows_profile, rows_results, rows_work
+from faults import rows_data, rows_own, rows_profile, rows_results, rows_work
 from faults.place import Row, build
 
 from fineseg.cli.main import VERBS, main
@@ -25,7 +25,7 @@ def messages(file: Path) -> dict[str, list[str]]:
     return {block.splitlines()[0]: block.splitlines()[2:] for block in blocks}
 
 
-ROWS: list[Row] = rows_data.ROWS + rows_profile.ROWS + rows_results.ROWS + rows_work.ROWS
+ROWS: list[Row] = rows_data.ROWS + rows_profile.ROWS + rows_results.ROWS + rows_work.ROWS + rows_own.ROWS
 MESSAGES = messages(Path(__file__).parent / "messages.txt")
 
 
@@ -89,6 +89,9 @@ def tree(folder: Path) -> dict[str, str]:
         rows_results.EVALUATE,
         rows_results.PANOPTIC,
         rows_results.ENSEMBLE,
+        rows_results.FUSE,
+        rows_results.TWO_LEVEL + " --class-table ft.json",
+        rows_results.CLASS_TABLE,
         rows_results.SUBMISSION,
     ],
 )

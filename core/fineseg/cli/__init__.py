@@ -20,7 +20,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
         table = Table(*columns)
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row))  # Text: a bracket in a type is no markup
+            table.add_row(*(Text(cell, overflow="fold") for cell in row))  # Text: a bracket in a type is no markup
         Console().print(table)
         return
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]

@@ -49,17 +49,17 @@ def command(
     click.echo(f"{out}: {len(rows)} detections in {images} images, by {method} from {len(files)} files")
 
 
-def choose(method: str, raw: dict[str, Any]) -> tuple[Any, Any]:
-    """Return an installed ensembler and its checked options; raises `FinesegError` with one line for each fault."""
+def choose(method: str, raw: dict[str, Any], kind: str = "ensembler") -> tuple[Any, Any]:
+    """Return an installed part and its checked options; raises `FinesegError` with one line for each fault."""
     from pydantic import ValidationError
 
     from fineseg.catalog import load_catalog
     from fineseg.profile.faults import faults_of
 
     catalog = load_catalog(warn=warn)
-    part = catalog.find("ensembler", method).part
+    part = catalog.find(kind, method).part
     try:
-        return catalog.choose("ensembler", method, raw)
+        return catalog.choose(kind, method, raw)
     except ValidationError as error:
         raise FinesegError("\n".join(faults_of(error, (method,), part.options, raw))) from None
 

@@ -21,15 +21,20 @@ INTERRUPTED = 130
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 VERBS: dict[str, tuple[str, str]] = {
+    "new": ("fineseg.cli.new:command", "Write a first profile for data in COCO's format."),
     "run": ("fineseg.cli.run:command", "Run a competition, from training to the report."),
     "sweep": ("fineseg.cli.sweep:command", "Train one model under many settings; find the best."),
     "ablate": ("fineseg.cli.ablate:command", "Train and score a table of one change a row."),
-    "check": ("fineseg.cli.check:command", "Check a profile, or say which layer set a value; runs nothing."),
+    "check": ("fineseg.cli.check:command", "Check a profile, or say which layer set a value; run nothing."),
     "data": ("fineseg.cli.data:command", "Look at annotation files: how large the objects are."),
     "evaluate": ("fineseg.cli.evaluate:command", "Score a results file against ground truth."),
     "ensemble": ("fineseg.cli.ensemble:command", "Combine results files of several models into one."),
+    "class-table": ("fineseg.cli.class_table:command", "Say which of several models is better in which class."),
+    "fuse": ("fineseg.cli.fuse:command", "Fuse instances and semantics into panoptic maps."),
+    "board": ("fineseg.cli.board:command", "List runs with scores, cost, and what differs."),
+    "diff": ("fineseg.cli.board:diff", "Say which settings and classes changed between two runs."),
     "submission": ("fineseg.cli.submission:command", "Check a submission file, or explain where it comes from."),
-    "plugins": ("fineseg.cli.plugins:command", "List the installed parts, or show one part's options."),
+    "plugins": ("fineseg.cli.plugins:command", "List, show and check installed parts, or begin a new one."),
     "doctor": ("fineseg.cli.doctor:command", "Check this machine and environment, and say what to mend."),
 }
 """Verb -> (module:attribute of its click command, line of help): `fineseg --help` needs nothing but this table."""

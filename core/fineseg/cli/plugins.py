@@ -1,9 +1,11 @@
-"""`fineseg plugins`: what is installed, and what each part lets a profile set."""
+"""`fineseg plugins`: what is installed, what each part lets a profile set, its checks, and projects of new ones."""
 
 import json
+import traceback
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
@@ -11,9 +13,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from fineseg.catalog import Catalog, Entry, load_catalog
+from fineseg.catalog import Catalog, Entry, load_catalog, tracing
 from fineseg.cli import print_table, warn
+from fineseg.errors import FinesegError, one_line
+from fineseg.hookspecs import HOOK_OF_KIND
 
+PROGRAM = "fineseg"
 TOML_WORDS = {bool: "boolean", int: "integer", float: "float", str: "string"}
 BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "multiple of"}
 LENGTHS = {"min_length": "at least", "max_length": "at most"}
@@ -21,7 +26,7 @@ LENGTHS = {"min_length": "at least", "max_length": "at most"}
 
 @click.group()
 def command() -> None:
-    """List the installed parts, or show one part's options."""
+    """List the installed parts, show or check one, or begin a new one."""
 
 
 @command.command("list")
@@ -41,6 +46,60 @@ def show(name: str) -> None:
     """Show the options of the part NAME, of every kind that has this name."""
     for entry in load_catalog(warn=warn).named(name):
         _print_part(entry)
+
+
+@command.command("check")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(list(HOOK_OF_KIND)), help="Of several parts of this name, the one to check.")
+def check(name: str, kind: str | None) -> None:
+    """Check whether the part NAME, or every part of the plugin NAME, keeps to what is promised for its kind."""
+    from fineseg.testing.kit import check_part
+
+    failed = []
+    for entry in _chosen(load_catalog(warn=warn), name, kind):
+        click.echo(f"{entry.part.kind} '{entry.part.name}' of {entry.provider}")
+        verdicts = []
+        for verdict in check_part(entry, {}):
+            click.echo(f"  {verdict.outcome}  {verdict.holds}" + (f": {_one_line(verdict.why)}" if verdict.why else ""))
+            if verdict.error is not None and tracing():
+                traceback.print_exception(verdict.error)
+            verdicts.append(verdict.outcome)
+        counts = ", ".join(f"{verdicts.count(word)} {word}" for word in ("passed", "failed", "skipped"))
+        click.echo(f"{counts}\n")
+        failed += [f"{entry.part.kind} '{entry.part.name}': {counts}"] if "failed" in verdicts else []
+    if failed:
+        raise FinesegError("\n".join(failed))
+
+
+@command.command("new")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(list(HOOK_OF_KIND)), required=True, help="What the part is.")
+@click.option("--out", type=click.Path(path_type=Path), help="The project's folder; fineseg-NAME if absent.")
+def new(name: str, kind: str, out: Path | None) -> None:
+    """Write the project of a new plugin with one part NAME, which works and waits for your code."""
+    from fineseg.scaffold import distribution_name, project_files, write_project
+
+    files = project_files(name, kind)
+    taken = [entry for entry in load_catalog(warn=warn).of_kind(kind) if entry.part.name == name]
+    if taken:
+        raise FinesegError(f"{kind} '{name}' is provided by {taken[0].provider} already; choose another name")
+    folder = out or Path(distribution_name(name))
+    write_project(folder, files)
+    for place in files:
+        click.echo(f"wrote {folder / place}")
+    click.echo(f"\nuv pip install --no-deps -e {folder}\n{PROGRAM} plugins check {name}")
+
+
+def _chosen(catalog: Catalog, name: str, kind: str | None) -> Sequence[Entry]:
+    """Return the parts called so, or else those of the plugin or distribution called so."""
+    found = [entry for entry in catalog.entries if name == entry.part.name]
+    found = found or [entry for entry in catalog.entries if name in (entry.plugin, entry.distribution)]
+    found = found or list(catalog.named(name))
+    return [catalog.find(kind, name)] if kind else found
+
+
+def _one_line(text: str) -> str:
+    return one_line(" ".join(text.split()))
 
 
 def part_rows(catalog: Catalog) -> list[dict[str, str]]:

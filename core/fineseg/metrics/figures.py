@@ -15,10 +15,16 @@ PANOPTIC_FIGURES = ("PQ", "SQ", "RQ", "PQth", "PQst", "mIoU")
 
 
 def panoptic_figures(tables: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return `PANOPTIC_FIGURES` of a model's tables in metrics.json, the last where it was measured."""
-    groups, semantic = tables["panoptic"], tables.get("semantic", {})
-    values = [groups["All"][key] for key in ("pq", "sq", "rq")] + [groups[name]["pq"] for name in ("Things", "Stuff")]
-    return dict(zip(PANOPTIC_FIGURES, [*values, *semantic.values()], strict=False))
+    """Return `PANOPTIC_FIGURES` of a model's tables in metrics.json, those of maps and of scores where it has them."""
+    found = {}
+    if "panoptic" in tables:
+        groups = tables["panoptic"]
+        values = [groups["All"][key] for key in ("pq", "sq", "rq")]
+        values += [groups[name]["pq"] for name in ("Things", "Stuff")]
+        found = dict(zip(PANOPTIC_FIGURES, values, strict=False))
+    if "semantic" in tables:
+        found[PANOPTIC_FIGURES[-1]] = tables["semantic"]["mIoU"]
+    return found
 
 
 def area_keys(names: Sequence[str]) -> tuple[str, ...]:

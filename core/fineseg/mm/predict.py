@@ -5,7 +5,7 @@ and are averaged step by step, or each of them finishes its instances and an ens
 Letters: R proposals, N detections, C classes, S cells along a side of a mask.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from torch import Tensor
 from fineseg.data.split import ImageInfo
 from fineseg.errors import FinesegError
 from fineseg.mm.images import read_image
-from fineseg.mm.model import PAD_DIVISOR, BuiltModel
+from fineseg.mm.model import PAD_DIVISOR, BuiltModel, Predictor
 from fineseg.mm.one_stage import instances_at_once
 from fineseg.mm.paste import paste_to_rle
 from fineseg.mm.views import PLAIN, Frame, Viewing, frame_of
-from fineseg.mm.weights import load_state, read_checkpoint
+from fineseg.mm.weights import load_state, of_detector, read_checkpoint
 from fineseg.parts import Normalisation, View
 from fineseg.predictions import Instances, make_instances
 from fineseg.predictors import MaskScoringPredictor, OneStagePredictor, TwoStagePredictor
@@ -31,7 +31,7 @@ from fineseg.profile.schema import PredictTable
 
 def load_trained(built: BuiltModel, checkpoint: Path) -> None:
     """Fill a built model with a training's result; raises `FinesegError` where any tensor would be left out."""
-    notes = load_state(built.module, read_checkpoint(checkpoint)["model"], str(checkpoint))
+    notes = load_state(built.module, of_detector(read_checkpoint(checkpoint)["model"]), str(checkpoint))
     if notes:
         raise FinesegError(
             f"{checkpoint}: not the weights of this model: {notes[0]}, {len(notes)} such tensors; delete its folder "
@@ -46,17 +46,60 @@ def predict_image(
     """Predict the instances of one image; the module must be in eval mode on `device`."""
     pixels = read_image(image.file)
     encoded = encode_views(built, pixels, viewing.views, predict, device)
-    predictor = built.predictor
+    return instances_from(built.predictor, encoded, image.id, pixels, predict, viewing)
+
+
+@torch.no_grad()
+def predict_heads(
+    built: BuiltModel,
+    image: ImageInfo,
+    predict: PredictTable,
+    device: torch.device,
+    viewing: Viewing = PLAIN,
+    ends: Collection[str] | None = None,
+) -> dict[str, Instances]:
+    """Predict the instances of one image by every head that finds any: by the names of the ends, or "" for one head.
+
+    All `ends`, or some, share one pass of the backbone for each view, whose features lie in memory until the last end
+    is done.
+    """
+    if not built.ends:
+        return {"": predict_image(built, image, predict, device, viewing)}
+    able = [name for name, end in built.ends.items() if isinstance(end, OneStagePredictor | TwoStagePredictor)]
+    asked = [name for name in able if ends is None or name in ends]
+    pixels = read_image(image.file)
+    views = [
+        (built.encode_ends(images, asked), frame)
+        for images, frame in inputs_of(built, pixels, viewing.views, predict, device)
+    ]
+    found: dict[str, Instances] = {}
+    for name in asked:
+        own = [(features[name], frame) for features, frame in views]
+        found[name] = instances_from(built.ends[name], own, image.id, pixels, predict, viewing)
+    return found
+
+
+def instances_from(
+    predictor: Predictor,
+    encoded: Iterable[tuple[Sequence[Tensor], Frame]],
+    image_id: int,
+    pixels: np.ndarray,
+    predict: PredictTable,
+    viewing: Viewing,
+) -> Instances:
+    """Go on from what a head has encoded of each view."""
     if isinstance(predictor, OneStagePredictor):
-        found = [instances_at_once(predictor, *each, image.id, predict) for each in encoded]
+        found = [instances_at_once(predictor, *each, image_id, predict) for each in encoded]
         if viewing.merge is not None and len(found) > 1:
             return viewing.merge(found)
         (only,) = found
         return only
+    if not isinstance(predictor, TwoStagePredictor):
+        raise FinesegError(f"{type(predictor).__name__} has no steps to give instances")
     looks = (Look(predictor, *each) for each in encoded)
     if viewing.merge is None or len(viewing.views) == 1:
-        return pasted(image.id, pixels, predict, detect_together(list(looks), predict))
-    return viewing.merge([pasted(image.id, pixels, predict, detect_alone(one, predict)) for one in looks])
+        return pasted(image_id, pixels, predict, detect_together(list(looks), predict))
+    return viewing.merge([pasted(image_id, pixels, predict, detect_alone(one, predict)) for one in looks])
 
 
 # ----------------------------------------------------------------- from pixels to features
@@ -74,7 +117,15 @@ class Look:
 def encode_views(
     built: BuiltModel, pixels: np.ndarray, views: Iterable[View], predict: PredictTable, device: torch.device
 ) -> Iterator[tuple[Sequence[Tensor], Frame]]:
-    """Encode an image, uint8 BGR [H, W, 3], in each view in turn; views of one size and adjustment scale it once."""
+    """Encode an image, uint8 BGR [H, W, 3], in each view in turn."""
+    for images, frame in inputs_of(built, pixels, views, predict, device):
+        yield built.predictor.encode(images), frame
+
+
+def inputs_of(
+    built: BuiltModel, pixels: np.ndarray, views: Iterable[View], predict: PredictTable, device: torch.device
+) -> Iterator[tuple[Tensor, Frame]]:
+    """Yield an image as the network wants it, [1, 3, H', W'], in each view; those of one size scale it once."""
     height, width = pixels.shape[:2]
     scaled: dict[tuple[tuple[int, int], int], Tensor] = {}
     for view in views:
@@ -82,7 +133,7 @@ def encode_views(
         key = (frame.size, id(view.adjust))
         if key not in scaled:
             scaled[key] = prepare_image(_adjusted(pixels, view), frame.size, built.normalisation).to(device)
-        yield built.predictor.encode(_mirrored(scaled[key], frame)), frame
+        yield _mirrored(scaled[key], frame), frame
 
 
 def prepare_image(pixels: np.ndarray, size: tuple[int, int], normalisation: Normalisation) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from fineseg.errors import FinesegError
-from fineseg.mm.weights import local_file, read_checkpoint, tensors_of
+from fineseg.mm.weights import local_file, of_detector, read_checkpoint, tensors_of
 
 State = dict[str, torch.Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -34,7 +34,7 @@ def detector_state(state: Mapping[str, torch.Tensor]) -> State:
     """
     if state and all(key.startswith("module.") for key in state if key not in ("steps", "n_averaged")):
         return detector_state({key.removeprefix("module."): value for key, value in state.items() if "." in key})
-    own = {key: value for key, value in state.items() if not key.startswith("ema_")}
+    own = {key: value for key, value in of_detector(state).items() if not key.startswith("ema_")}
     renamed = {re.sub(r"\.(conv\d)_offset\.", r".\1.conv_offset.", key): value for key, value in own.items()}
     return _from_mmdet_1(renamed)
 

@@ -1,7 +1,7 @@
 """One training process: mmengine's Runner on our model, data and schedule, reporting through plain callbacks."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from mmengine.runner import Runner
 from fineseg.catalog import Catalog
 from fineseg.data.split import Split
 from fineseg.errors import FinesegError
+from fineseg.mm.balancing import add_balancer
 from fineseg.mm.dataset import TrainingImages
-from fineseg.mm.model import build_model
+from fineseg.mm.ends import SharedDetector
+from fineseg.mm.model import BuiltModel, build_model
 from fineseg.mm.quiet import log_level, quiet
 from fineseg.mm.semantic import refuse_unlabelled
 from fineseg.mm.sync_norm import sync_on_cpu
-from fineseg.mm.training_hook import TrainingEvents, TrainingHook
+from fineseg.mm.training_hook import STATE, TrainingEvents, TrainingHook
+from fineseg.mm.weights import read_checkpoint
 from fineseg.profile.schema import MetricTable, ModelTable, PredictTable, TrainTable
 
 
@@ -42,7 +45,7 @@ class TrainingJob:
 
 
 def train_model(job: TrainingJob, catalog: Catalog, events: TrainingEvents) -> None:
-    """Train to the last epoch, from `events.resume_from` where it stands.
+    """Train to the last epoch of all phases, from `events.resume_from` where it stands.
 
     Raises `FinesegError` when the split holds nothing to train on, or a loss stops being finite.
     """
@@ -50,16 +53,37 @@ def train_model(job: TrainingJob, catalog: Catalog, events: TrainingEvents) -> N
     torch.manual_seed(job.train.seed)
     things, stuff = len(job.train_split.categories), len(job.train_split.stuff)
     built = build_model(job.model, catalog, things, weights_cache=job.weights_cache, init=True, num_stuff=stuff)
+    built = add_balancer(built, job.model, catalog)
     if built.needs_semantic:
         refuse_unlabelled(job.train_split)
     images = TrainingImages(job.train_split, job.train, semantic=built.needs_semantic)
     if not len(images):
         raise FinesegError(f"split '{job.train_split.name}' holds no image with an object to train on")
+    for phase in range(_begun(job, events), len(job.model.phases)):
+        if not _train_phase(job, built, images, events, phase):
+            break
+        events = replace(events, resume_from=None)
+
+
+def _begun(job: TrainingJob, events: TrainingEvents) -> int:
+    """Return the phase that a checkpoint was left in."""
+    if events.resume_from is None or len(job.model.phases) == 1:
+        return 0
+    return int(read_checkpoint(events.resume_from / STATE)["phase"])
+
+
+def _train_phase(
+    job: TrainingJob, built: BuiltModel, images: TrainingImages, events: TrainingEvents, phase: int
+) -> bool:
+    """Train what learns in a phase, with an optimiser and a schedule of its own; return whether there is time left."""
+    if isinstance(built.module, SharedDetector):
+        built.module.learn(job.model.phases[phase], shared=phase == 0)
     steps = _steps_per_epoch(len(images), job)
-    hook = TrainingHook(job=job, built=built, events=events, total_steps=steps * job.train.epochs)
+    hook = TrainingHook(job, built, events, steps * job.train.epochs, phase)
     with tempfile.TemporaryDirectory() as scratch, quiet():
         runner = _runner(job, built.module, dict(built.paramwise), images, hook, steps, scratch)
         runner.train()
+    return not runner.train_loop.stop_training
 
 
 def _refuse_precision(train: TrainTable) -> None:
@@ -107,7 +131,7 @@ def _runner(
         "launcher": "pytorch" if distributed else "none",
         "env_cfg": {"mp_cfg": {"mp_start_method": "spawn", "opencv_num_threads": 1}},
         "log_level": log_level(),
-        "experiment_name": f"fineseg-{job.folder.name}",
+        "experiment_name": f"fineseg-{job.folder.name}-{hook.phase}",
         "randomness": {"seed": job.train.seed},
     }
     if distributed:

@@ -6,7 +6,7 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,21 @@ from tensorboardX import SummaryWriter
 from fineseg.errors import FinesegError
 from fineseg.metrics.mask_ap import mask_ap
 from fineseg.mm.model import BuiltModel
-from fineseg.mm.predict import predict_image
+from fineseg.mm.predict import predict_heads
 from fineseg.mm.weights import read_checkpoint
 from fineseg.mm.work import at_work
 from fineseg.predictions import Instances
-from fineseg.store import CURVE, LEDGER, NOT_MATCHED, WEIGHTS, append_row, read_rows, write_beside, write_text
+from fineseg.store import (
+    CURVE,
+    LEDGER,
+    NOT_MATCHED,
+    TASK_WEIGHT,
+    WEIGHTS,
+    append_row,
+    read_rows,
+    write_beside,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from fineseg.mm.training import TrainingJob
@@ -50,15 +60,24 @@ class TrainingEvents:
 
 
 class TrainingHook(Hook):
-    """Runs after mmengine's own hooks, so that a checkpoint holds the schedule's state after the epoch."""
+    """Runs after mmengine's own hooks, so that a checkpoint holds the schedule's state after the epoch.
+
+    Each phase of a training, of so many `steps`, has a runner and a hook of its own; what is told outside is counted
+    over all of them.
+    """
 
     priority = "LOWEST"
 
-    def __init__(self, job: "TrainingJob", built: BuiltModel, events: TrainingEvents, total_steps: int) -> None:
+    def __init__(
+        self, job: "TrainingJob", built: BuiltModel, events: TrainingEvents, steps: int, phase: int = 0
+    ) -> None:
         self.job = job
         self.built = built
         self.events = events
-        self.total_steps = total_steps
+        self.phase = phase
+        self.total_steps = steps * len(job.model.phases)
+        self.steps_before = steps * phase
+        self.epochs_before = job.train.epochs * phase
         self.unlogged_steps = 0
         self.mark = time.monotonic()
         self.scalars: SummaryWriter | None = None
@@ -67,15 +86,17 @@ class TrainingHook(Hook):
         """Take up the state of a checkpoint, or note on rank 0 what weights did not match."""
         if self.events.resume_from is not None:
             self._resume(runner, self.events.resume_from)
-        elif self.job.rank == 0:
+        elif self.job.rank == 0 and self.phase == 0:
             write_text(self.job.folder / NOT_MATCHED, "".join(f"{n}\n" for n in self.built.notes))
         if self.job.rank == 0:
-            _cut_curve(self.job.folder / CURVE, runner.iter)
-            self.scalars = SummaryWriter(str(self.job.folder / "tensorboard"), purge_step=runner.iter + 1)
+            done = self.steps_before + runner.iter
+            _cut_curve(self.job.folder / CURVE, done)
+            self.scalars = SummaryWriter(str(self.job.folder / "tensorboard"), purge_step=done + 1)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed by epoch and rank: a resumed training draws what an undisturbed one draws."""
-        seed = (self.job.train.seed * 1_000_003 + runner.epoch) * 1_009 + self.job.rank
+        epoch = self.epochs_before + runner.epoch
+        seed = (self.job.train.seed * 1_000_003 + epoch) * 1_009 + self.job.rank
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
@@ -84,24 +105,24 @@ class TrainingHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Count the step, log the losses, refuse to go on with a loss that is not a number."""
-        losses = {name: _number(value) for name, value in (outputs or {}).items() if "loss" in name}
+        losses = {name: _number(value) for name, value in (outputs or {}).items() if _shown(name)}
         if not math.isfinite(losses.get("loss", 0.0)):
             raise FinesegError(
-                f"training stopped at step {runner.iter}: the loss is {losses['loss']}; lower train.lr, set "
-                "train.clip_norm, or lengthen train.schedule.warmup"
+                f"training stopped at step {self.steps_before + runner.iter}: the loss is {losses['loss']}; lower "
+                "train.lr, set train.clip_norm, or lengthen train.schedule.warmup"
             )
         self.unlogged_steps += 1
-        step = runner.iter + 1
+        step, epoch = self.steps_before + runner.iter + 1, self.epochs_before + runner.epoch + 1
         if self.job.rank == 0:
             rate = float(runner.optim_wrapper.get_lr()["lr"][0])
-            self._log({"step": step, "epoch": runner.epoch + 1, "lr": rate, **losses})
-        self.events.progress(step, self.total_steps, f"epoch {runner.epoch + 1}, loss {losses.get('loss', 0.0):.3f}")
+            self._log({"step": step, "epoch": epoch, "lr": rate, **losses})
+        self.events.progress(step, self.total_steps, f"epoch {epoch}, loss {losses.get('loss', 0.0):.3f}")
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Validate and checkpoint where the profile asks for it, and always after the last epoch."""
+        """Validate and checkpoint where the profile asks for it, and always after the last epoch of a phase."""
         train, epoch = self.job.train, runner.epoch + 1
         last = epoch == train.epochs
-        metrics: dict[str, Any] = {"epoch": epoch, "step": runner.iter}
+        metrics: dict[str, Any] = {"epoch": self.epochs_before + epoch, "step": self.steps_before + runner.iter}
         validated = bool(train.validate_every) and (last or epoch % train.validate_every == 0)
         if validated:
             metrics |= self._validate(runner)
@@ -109,7 +130,7 @@ class TrainingHook(Hook):
         due = validated if train.checkpoint == "best" else epoch % train.checkpoint_every == 0
         if due or last:
             self._checkpoint(runner, metrics)
-            if not last and self.events.enough():
+            if metrics["step"] < self.total_steps and self.events.enough():
                 runner.train_loop.stop_training = True
 
     def _log_epoch(self, metrics: Mapping[str, Any]) -> None:
@@ -141,18 +162,26 @@ class TrainingHook(Hook):
         module = self.built.module.eval()
         device = next(module.parameters()).device
         mine = split.images[job.rank :: job.world]
-        found: list[Instances] = []
+        found: list[dict[str, Instances]] = []
         for done, image in enumerate(mine):
-            self.events.progress(runner.iter, self.total_steps, f"validating {done}/{len(mine)}")
-            found.append(predict_image(self.built, image, job.predict, device))
+            step = self.steps_before + runner.iter
+            self.events.progress(step, self.total_steps, f"validating {done}/{len(mine)}")
+            found.append(predict_heads(self.built, image, job.predict, device))
         module.train()
         gathered: list[Any] = [found]
         if job.world > 1:
             gathered = [None] * job.world
             dist.all_gather_object(gathered, found)
-        predictions = {instances.image_id: instances for part in gathered for instances in part}
+        answers = [answer for part in gathered for answer in part]
+        return mean_figures({head: self._figures([answer[head] for answer in answers]) for head in answers[0]})
+
+    def _figures(self, found: Sequence[Instances]) -> dict[str, float]:
+        metric = self.job.metric
         result = mask_ap(
-            split, predictions, area_ranges=job.metric.area_ranges, max_detections=job.metric.max_detections
+            self.job.validation,
+            {instances.image_id: instances for instances in found},
+            area_ranges=metric.area_ranges,
+            max_detections=metric.max_detections,
         )
         return {name: value for name, value in result.summary.items() if math.isfinite(value)}
 
@@ -168,6 +197,7 @@ class TrainingHook(Hook):
                 "schedules": [schedule.state_dict() for schedule in runner.param_schedulers or []],
                 "epoch": runner.epoch + 1,
                 "step": runner.iter,
+                "phase": self.phase,
             }
             _save(state, folder / STATE)
             self.events.checkpoint(metrics, folder)
@@ -182,11 +212,31 @@ class TrainingHook(Hook):
         runner.train_loop._iter = state["step"]
 
 
+def mean_figures(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return the figures of a single head, or of ends each one's, its name before, and the means over all that have it.
+
+    The mean is what a model with ends goes by where its best checkpoint is wanted.
+    """
+    if len(found) == 1:
+        return dict(*found.values())
+    figures: dict[str, list[float]] = {}
+    for own in found.values():
+        for name, value in own.items():
+            figures.setdefault(name, []).append(value)
+    means = {name: sum(values) / len(values) for name, values in figures.items()}
+    return means | {f"{end}.{name}": value for end, own in found.items() for name, value in own.items()}
+
+
 def _save(state: Mapping[str, Any], file: Path) -> None:
     """Write a checkpoint; of a full disk torch's own writer of files says only "unexpected pos"."""
     whole = io.BytesIO()
     torch.save(state, whole)
     write_beside(file, lambda beside: beside.write_bytes(whole.getbuffer()))
+
+
+def _shown(name: str) -> bool:
+    """Whether a number of a step is kept: the losses, and what a balancer makes of the tasks."""
+    return "loss" in name or name.startswith(TASK_WEIGHT)
 
 
 def _number(value: Any) -> float:

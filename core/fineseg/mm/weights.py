@@ -22,6 +22,8 @@ from fineseg.store import write_beside
 
 NESTED = ("state_dict", "model", "model_state_dict", "ema_state_dict", "state_dict_ema", "model_ema")
 """Where checkpoints of other projects keep the tensors; of averaged ones only where there are no others."""
+BALANCER = "task_balancer"
+"""Of a detector that is trained: where its task balancer is, which says nothing about images."""
 LONGEST_REASON = 160
 """Characters of what a library says of a file."""
 
@@ -122,6 +124,11 @@ def _reason(error: Exception) -> str:
         return one_line(f"it names {named[1]}, which is no tensor and might run code")[:LONGEST_REASON]
     text = text.rpartition("WeightsUnpickler error: ")[2].partition(" Check the documentation")[0]
     return one_line(text.split(". ")[0])[:LONGEST_REASON] or type(error).__name__
+
+
+def of_detector(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return what a training left without the part of its task balancer."""
+    return {key: value for key, value in state.items() if not key.startswith(f"{BALANCER}.")}
 
 
 def local_file(source: str, cache: Path) -> Path:

@@ -11,10 +11,22 @@ from fineseg.errors import FinesegError, ProfileError
 from fineseg.parts import Head
 from fineseg.profile.base import Table
 from fineseg.profile.combine import combine_faults
+from fineseg.profile.ends import ends_faults
 from fineseg.profile.faults import faults_of, suggest
 from fineseg.profile.layers import at, merge
-from fineseg.profile.schema import OF_THE_RUN, SHARED_PROPOSALS, PartChoice, PredictTable, Profile, TrainTable
+from fineseg.profile.schema import (
+    OF_THE_RUN,
+    SHARED_PROPOSALS,
+    UNBALANCED,
+    PartChoice,
+    PredictTable,
+    Profile,
+    TrainTable,
+)
 from fineseg.profile.task import task_faults
+
+NO_PARTS = (("merge_views", SHARED_PROPOSALS), ("balancer", UNBALANCED))
+"""Words that stand where a part may, and name none."""
 
 
 def check_tables(tables: Mapping[str, Any], catalog: Catalog, file: Path) -> Profile:
@@ -30,6 +42,7 @@ def check_tables(tables: Mapping[str, Any], catalog: Catalog, file: Path) -> Pro
         faults += faults_of(error, (), Profile, tables)
     faults += _part_faults(tables, catalog)
     faults += _model_faults(tables)
+    faults += ends_faults(tables)
     faults += _final_faults(tables)
     faults += _fold_faults(tables, catalog)
     faults += _view_faults(tables, catalog)
@@ -59,6 +72,7 @@ def choices(tables: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
         (("data", "dataset"), "dataset"),
         (("data", "validation", "merge"), "ensembler"),
         (("combine", "ensembler"), "ensembler"),
+        (("combine", "fuser"), "panoptic-fuser"),
         (("submission", "format"), "submission"),
     ]
     models = tables.get("models")
@@ -66,9 +80,12 @@ def choices(tables: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     looks: list[tuple[str, ...]] = [("predict",), *(("models", name, "predict") for name in names)]
     for name in names:
         places += [(("models", name, kind), kind) for kind in ("backbone", "neck", "head")]
+        ends = _at(tables, ("models", name, "ends"))
+        places += [(("models", name, "ends", end), "head") for end in (ends if isinstance(ends, Mapping) else ())]
+        places.append((("models", name, "balancer"), "task-balancer"))
     places += [((*look, "merge_views"), "ensembler") for look in looks]
     found = [(path, kind, _at(tables, path)) for path, kind in places]
-    found = [row for row in found if row[0][-1] != "merge_views" or row[2] != SHARED_PROPOSALS]
+    found = [row for row in found if (row[0][-1], row[2]) not in NO_PARTS]
     for look in looks:
         views = _at(tables, (*look, "tta"))
         views = views if isinstance(views, list | tuple) else ()
@@ -131,7 +148,7 @@ def _view_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
     faults = []
     for path, value in heads.items():
         name = value.get("name") if isinstance(value, Mapping) else value
-        model = path.removeprefix("models.").removesuffix(".head")
+        model = path.removeprefix("models.").removesuffix(".head").partition(".ends.")[0]
         looks = (_at(tables, ("predict",)), _at(tables, ("models", model, "predict")))
         look = {key: value for table in looks if isinstance(table, Mapping) for key, value in table.items()}
         shared = look.get("tta") and look.get("merge_views") in (None, SHARED_PROPOSALS)

@@ -1,4 +1,4 @@
-"""Whether the search that `[combine]` asks for can go on: checked before anything runs."""
+"""Whether the models that `[combine]` names are there, and its search can go on: checked before anything runs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ PATH = ("combine", "search", "space")
 
 
 def combine_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
-    """Return what is wrong with `[combine] search`: options that the ensembler lacks or refuses, unknown names.
+    """Return what is wrong with `[combine]`: options to search that the ensembler lacks or refuses, unknown names.
 
     What is wrong with the table itself the schema's own check says.
     """
@@ -25,30 +25,58 @@ def combine_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
         table = CombineTable.model_validate(at(tables, "combine"))
     except ValidationError:
         return []
-    if table.search is None:
-        return []
-    models, ranges = at(tables, "models"), at(tables, "metric.area_ranges")
+    every, chosen, ranges = _predictions(tables), _chosen(tables), at(tables, "metric.area_ranges")
+    weights = {} if table.dense is None else table.dense.weights
     faults = [
-        f"combine.search.held_out: no table [models.{name}]; {suggest(name, models)}"
-        for name in table.search.held_out
-        if isinstance(models, Mapping) and name not in models
+        f"combine.{key}: no model {name}; {suggest(name, every)}"
+        for key, named in (("held_out", table.held_out), ("dense.weights", weights))
+        for name in named
+        if every and name not in every
     ]
+    faults += [
+        f"combine.models: no chosen model {name}; {suggest(name, chosen)}"
+        for name in table.models or ()
+        if chosen and name not in chosen
+    ]
+    if weights and chosen and not faults and not set(weights) & set(chosen):
+        faults.append("combine.dense.weights: names no model that competition.models chooses")
+    if table.search is None:
+        return faults
     names = list(ranges) if isinstance(ranges, Mapping) else ["small", "medium", "large"]
-    figures = figure_names(names)
-    if table.search.metric not in figures:
+    figures = figure_names(names) if table.fuser is None else ("PQ", "PQth", "PQst")
+    if table.search.metric is not None and table.search.metric not in figures:
         faults.append(
             f'combine.search.metric: no figure "{table.search.metric}"; {suggest(table.search.metric, figures)}'
         )
-    return faults + _space_faults(table.ensembler, table.search.space, catalog)
+    if table.fuser is not None:
+        return faults + _space_faults("panoptic-fuser", table.fuser, table.search.space, catalog)
+    return faults + _space_faults("ensembler", table.merging, table.search.space, catalog)
 
 
-def _space_faults(choice: PartChoice, space: Mapping[str, SpaceTable], catalog: Catalog) -> list[str]:
-    if choice.name not in catalog.names("ensembler"):
+def _predictions(tables: Mapping[str, Any]) -> list[str]:
+    """Return the names of what all models predict: MODEL, or MODEL/END."""
+    models = at(tables, "models")
+    found = []
+    for name, model in models.items() if isinstance(models, Mapping) else ():
+        ends = model.get("ends") if isinstance(model, Mapping) else None
+        found += [f"{name}/{end}" for end in ends] if isinstance(ends, Mapping) and ends else [name]
+    return found
+
+
+def _chosen(tables: Mapping[str, Any]) -> list[str]:
+    """Return those of the chosen models."""
+    chosen = at(tables, "competition.models")
+    every = _predictions(tables)
+    return [name for name in every if name.partition("/")[0] in chosen] if isinstance(chosen, list | tuple) else every
+
+
+def _space_faults(kind: str, choice: PartChoice, space: Mapping[str, SpaceTable], catalog: Catalog) -> list[str]:
+    if choice.name not in catalog.names(kind):
         return []
-    part = catalog.find("ensembler", choice.name).part
+    part = catalog.find(kind, choice.name).part
     known = list(part.options.model_fields)
     faults = [
-        f"{'.'.join(PATH)}.{name}: the ensembler '{choice.name}' has no such option; {suggest(name, known)}"
+        f"{'.'.join(PATH)}.{name}: the {kind} '{choice.name}' has no such option; {suggest(name, known)}"
         for name in space
         if name not in known
     ]

@@ -7,6 +7,10 @@ from pydantic import Field, model_validator
 
 from fineseg.profile.base import PartChoice, Table
 
+Space = Literal["probability", "logit"]
+WAYS = ("ensembler", "fuser", "dense")
+"""What `[combine]` may make one of several models by: one of these."""
+
 
 class SpaceTable(Table):
     """One key of `[sweep.space]` or of a `space` in `[combine]`: from what a trial's value is taken."""
@@ -45,8 +49,8 @@ class SearchTable(Table):
     )
     space: Mapping[str, SpaceTable] = Field(
         default={},
-        description="options of the ensembler: name = { choice = [...] }, { uniform = [from, to] }, { log_uniform = "
-        "[from, to] } or { integer = [from, to] }",
+        description="options of the ensembler or fuser: name = { choice = [...] }, { uniform = [from, to] }, "
+        "{ log_uniform = [from, to] } or { integer = [from, to] }",
     )
     trials: Annotated[int, Field(gt=0)] = Field(
         default=40, description="settings that each search may try: one without each part, and one on all images"
@@ -55,11 +59,10 @@ class SearchTable(Table):
         default=5, description="parts of the validation images; images of one group stay together"
     )
     seed: Annotated[int, Field(ge=0)] = 0
-    metric: str = Field(default="AP", description="figure of the combination that is to be high, such as AP or AP50")
-    held_out: tuple[str, ...] = Field(
-        default=(),
-        description="models whose given weights are known not to have seen the validation images; the others' are "
-        "refused",
+    metric: str | None = Field(
+        default=None,
+        description="figure of the combination that is to be high, such as AP or AP50; of a fuser PQ, PQth or PQst; "
+        "AP or PQ if absent",
     )
 
     @model_validator(mode="after")
@@ -69,10 +72,39 @@ class SearchTable(Table):
         return self
 
 
+class DenseTable(Table):
+    """`[combine] dense = { ... }`: models that look at each image together, step by step, before one panoptic head.
+
+    Proposals are shared; boxes, probabilities, masks and scores of all classes are weighted means. Of what is averaged
+    as probabilities or as logits, each says which.
+    """
+
+    weights: Mapping[str, Annotated[float, Field(gt=0)]] = Field(
+        default={},
+        description="what each chosen model counts, by name; those not named stay out; all alike if absent",
+    )
+    scores: Space = Field(default="probability", description="of which a proposal's class probabilities are averaged")
+    masks: Space = Field(default="probability", description="of which masks are averaged")
+    semantic: Space = Field(default="logit", description="of which scores of all classes are averaged")
+
+
 class CombineTable(Table):
     """`[combine]`: several models into one."""
 
-    ensembler: PartChoice
+    ensembler: PartChoice | None = Field(default=None, description="ensembler part: instances of several models")
+    fuser: PartChoice | None = Field(
+        default=None,
+        description="panoptic-fuser part: a map of what several models say; of its models alone where they make none",
+    )
+    dense: DenseTable | None = Field(default=None, description="panoptic models that look at each image together")
+    models: tuple[str, ...] | None = Field(
+        default=None, description="models that are fused, in this order; all chosen ones if absent", min_length=1
+    )
+    held_out: tuple[str, ...] = Field(
+        default=(),
+        description="models whose given weights are known not to have seen the validation images; the others' are "
+        "refused by whatever is measured or searched there for the combination",
+    )
     calibration: Literal["none", "temperature", "isotonic"] = Field(
         default="none",
         description="turn each model's scores into how often they are right on the validation split, before the "
@@ -81,3 +113,25 @@ class CombineTable(Table):
     search: SearchTable | None = Field(
         default=None, description="look for better settings on the validation split; none if absent"
     )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "CombineTable":
+        ways = [name for name in WAYS if getattr(self, name) is not None]
+        if len(ways) != 1:
+            raise ValueError(f"must say one of {', '.join(WAYS)}, not {' and '.join(ways) or 'none'}")
+        if self.fuser is None and self.models is not None:
+            raise ValueError("models says what is fused: it goes with a fuser")
+        if self.ensembler is None and self.calibration != "none":
+            raise ValueError("calibration is of what an ensembler merges")
+        if self.dense is not None and self.search is not None:
+            raise ValueError("search is of what is combined from the store, by an ensembler or a fuser")
+        if self.fuser is not None and self.search is not None and self.search.thresholds == "per-class":
+            raise ValueError('search of a fuser takes thresholds = "overall" or "none"')
+        return self
+
+    @property
+    def merging(self) -> PartChoice:
+        """The ensembler of a combination of instances; the profile's check lets no other task have one."""
+        if self.ensembler is None:
+            raise ValueError("this combination has no ensembler")
+        return self.ensembler

@@ -10,14 +10,19 @@ Raw = Mapping[str, Any]
 NAME = re.compile(r'(?:^|\.)("[^"]*"|[^.]*)')
 """A name in a dotted key."""
 
-PART_KEYS = frozenset({"backbone", "neck", "head", "dataset", "merge_views", "merge", "ensembler", "format"})
+PART_KEYS = frozenset(
+    {"backbone", "neck", "head", "balancer", "dataset", "merge_views", "merge", "ensembler", "fuser", "format"}
+)
 """Keys whose value chooses a part: a bare name there stands for a table with that `name` alone."""
 
-WAYS = frozenset({"random", "folds"})
-"""How `validation` holds images out: a layer that says another way takes the one below away."""
+ENDS = "ends"
+"""The table whose values, by any name, choose parts."""
 
-WHOLE = frozenset({"space", "set"})
-"""Tables that a layer replaces whole: they say all that varies, or all that a row changes, and no more."""
+WAYS = {"validation": frozenset({"random", "folds"}), "combine": frozenset({"ensembler", "fuser", "dense"})}
+"""How images are held out, and models combined: a layer that says another way takes the one below away."""
+
+WHOLE = frozenset({"space", "set", "weights"})
+"""Tables that a layer replaces whole: they say all that varies, that a row changes, or that counts, and no more."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ def merge(below: Raw, above: Raw) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
+        if key == ENDS and isinstance(old, Mapping) and isinstance(value, Mapping):
+            old, value = ({end: as_choice(choice) for end, choice in ends.items()} for ends in (old, value))
         if key in PART_KEYS and isinstance(old, str) and isinstance(value, Mapping):
             old = {"name": old}
         if isinstance(old, Mapping) and isinstance(value, Mapping) and not _replaced(key, old, value):
@@ -46,9 +53,14 @@ def merge(below: Raw, above: Raw) -> dict[str, Any]:
     return merged
 
 
+def as_choice(value: Any) -> Any:
+    """Return the table that a bare name of a part stands for; anything else as it is."""
+    return {"name": value} if isinstance(value, str) else value
+
+
 def _replaced(key: str, old: Raw, new: Raw) -> bool:
     other_choice = key != "competition" and "name" in old and "name" in new and old["name"] != new["name"]
-    other_way = key == "validation" and bool((WAYS & new.keys()) - old.keys())
+    other_way = bool((WAYS.get(key, frozenset()) & new.keys()) - old.keys())
     return key in WHOLE or other_choice or other_way
 
 
@@ -82,8 +94,8 @@ def at(tables: Any, key: str) -> Any:
     value = tables
     names = names_in(key)
     for number, name in enumerate(names):
-        if isinstance(value, str) and number and names[number - 1] in PART_KEYS:
-            value = {"name": value}
+        if number and (names[number - 1] in PART_KEYS or ENDS in names[number - 2 : number - 1]):
+            value = as_choice(value)
         value = value.get(name, MISSING) if isinstance(value, Mapping) else MISSING
     return value
 

@@ -15,6 +15,8 @@ from fineseg.profile.budget import budget_of
 from fineseg.profile.combine_schema import CombineTable
 from fineseg.profile.combine_schema import SpaceTable as SpaceTable
 from fineseg.profile.layers import merge
+from fineseg.profile.model_schema import UNBALANCED as UNBALANCED
+from fineseg.profile.model_schema import ModelTable as ModelTable
 from fineseg.profile.row_schema import AblationTable
 
 SHARED_PROPOSALS = "shared-proposals"
@@ -199,33 +201,6 @@ class TrainTable(Table):
         return self
 
 
-def _weights_source(source: Any) -> Any:
-    if not isinstance(source, str):
-        return source
-    scheme, separator, _ = source.partition("://")
-    if separator and scheme not in ("http", "https"):
-        raise ValueError(f"weights come from a file path or an http(s) address, not {scheme}://")
-    # TOML has no null: an overlay takes a profile's weights away by this word.
-    return None if source == "none" else source
-
-
-class ModelTable(Table):
-    """`[models.X]`: one detector to train."""
-
-    backbone: PartChoice
-    neck: PartChoice
-    head: PartChoice
-    weights: Annotated[str | None, BeforeValidator(_weights_source)] = Field(
-        default=None,
-        description="checkpoint that the whole detector starts from: a file path, an http(s) address, or 'none'; what "
-        "the file does not hold in the same shape stays at its start",
-    )
-    train: Mapping[str, Any] = Field(default={}, description="what differs from [train]")
-    predict: Mapping[str, Any] = Field(
-        default={}, description="what differs from [predict]; `shard` and `cpus` are the same for all models"
-    )
-
-
 class PredictTable(Table):
     """`[predict]`: how trained models look at images."""
 
@@ -343,9 +318,31 @@ class Profile(Table):
         names = self.competition.models or tuple(self.models)
         return {name: self.models[name] for name in names}
 
+    @property
+    def predictions(self) -> tuple[str, ...]:
+        """What the chosen models' predictions are called, in order."""
+        return tuple(prediction for model in self.chosen for prediction in self.predictions_of(model))
+
+    def predictions_of(self, model: str) -> tuple[str, ...]:
+        """Return what a model's predictions are called: as the model, or MODEL/END for each of its ends."""
+        return tuple(f"{model}/{end}" if end else model for end in self.models[model].heads)
+
+    def model_of(self, prediction: str) -> str:
+        """Return the model that makes a prediction."""
+        return prediction if prediction in self.models else prediction.rpartition("/")[0]
+
+    def end_of(self, prediction: str) -> str:
+        """Return the end of its model that makes a prediction, "" where the model has a single head."""
+        return "" if prediction in self.models else prediction.rpartition("/")[2]
+
     def predict_of(self, model: str) -> PredictTable:
-        """Return `[predict]` with what `[models.X] predict` changes."""
-        return PredictTable.model_validate(merge(self.predict.model_dump(), self.models[model].predict))
+        """Return `[predict]` with what `[models.X] predict` changes, of a model or of a prediction of it."""
+        own = self.models[self.model_of(model)].predict
+        return PredictTable.model_validate(merge(self.predict.model_dump(), own))
+
+    def epochs_of(self, model: str) -> int:
+        """Return how many epochs a model's training goes on for, in all phases."""
+        return self.train_of(model).epochs * len(self.models[model].phases)
 
     def train_of(self, model: str, *, whole: bool = False) -> TrainTable:
         """Return `[train]` with what `[models.X.train]` changes; `whole`: for a training on all labelled images.

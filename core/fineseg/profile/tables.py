@@ -39,7 +39,7 @@ class Row:
     @property
     def models(self) -> tuple[str, ...]:
         """The models that must be trained for the row."""
-        return tuple(self.profile.chosen) if self.scores == COMBINED else (self.scores,)
+        return tuple(self.profile.chosen) if self.scores == COMBINED else (self.profile.model_of(self.scores),)
 
     @property
     def words(self) -> str:
@@ -120,7 +120,7 @@ class _Rows:
         self.table = profile.tables[name]
         self.rows: list[Row] = []
         self.faults: list[str] = _name_fault(name)
-        model = self.table.model or next(iter(profile.chosen))
+        model = self.table.model or profile.predictions[0]
         start = self._state(_start(tables, self.table), model, None)
         self.states: dict[str | None, _State] = {None: start}
         self.faults += [f"set: {fault}" for fault in sorted(start.faults)]
@@ -193,7 +193,7 @@ class _Rows:
         if state.profile is None:
             raise ValueError("a row with faults has no score")
         tables = complete(state.profile, self.catalog)
-        models = state.profile.chosen if state.scores == COMBINED else (state.scores,)
+        models = state.profile.chosen if state.scores == COMBINED else (state.profile.model_of(state.scores),)
         for model in tables["models"].values():
             model["predict"] = {key: value for key, value in model["predict"].items() if key not in OF_THE_RUN}
             model["train"] = {key: value for key, value in model["train"].items() if key not in NOT_IN_KEYS}
@@ -218,9 +218,12 @@ def _not_a_root() -> str:
 def _score_faults(profile: Profile, scores: str) -> list[str]:
     if scores == COMBINED:
         return [] if profile.combine is not None else ["the profile has no [combine]: add one, or name a model"]
-    if scores in profile.models:
+    known = [prediction for model in profile.models for prediction in profile.predictions_of(model)]
+    if scores in known:
         return []
-    return [f"no table [models.{scores}]; {suggest(scores, [*profile.models, COMBINED])}"]
+    if scores in profile.models:
+        return [f"model {scores} has ends; name {' or '.join(profile.predictions_of(scores))}"]
+    return [f"no table [models.{scores}]; {suggest(scores, [*known, COMBINED])}"]
 
 
 def _figure_faults(profile: Profile, row: RowTable) -> list[str]:

@@ -1,13 +1,18 @@
 """Whether the parts that a profile chooses go with its competition's task: checked before anything runs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fineseg.catalog import Catalog
-from fineseg.parts import Dataset, Head, Part, Submission
+from fineseg.parts import Dataset, Head, Output, Part, Submission
 
-PANOPTIC = "panoptic"
+PANOPTIC: Output = "panoptic"
 WHY = f'competition.task is "{PANOPTIC}"'
+WORDS: dict[Output, str] = {
+    "instances": "finds instances",
+    "semantic": "scores the class of every pixel",
+    "panoptic": "makes panoptic maps",
+}
 
 
 def task_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
@@ -21,49 +26,132 @@ def task_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
         for part in _chosen(catalog, "submission", _value(tables, "submission").get("format"))
         if isinstance(part, Submission) and part.task != task and task in ("instance", PANOPTIC)
     ]
-    return faults + _panoptic_faults(tables, catalog) if task == PANOPTIC else faults
+    heads = dict(_heads(tables, catalog))
+    if task == PANOPTIC:
+        return (
+            faults + _data_faults(tables, catalog) + _model_faults(tables, catalog, heads) + _look_faults(tables, heads)
+        )
+    if task == "instance":
+        faults += [
+            f"{_place(name)}: '{head.name}' finds no instances, and competition.task is \"instance\""
+            for name, head in heads.items()
+            if "instances" not in head.gives
+        ]
+        faults += [
+            f'combine.{way}: makes panoptic maps, and competition.task is "instance"; choose an ensembler'
+            for way in ("fuser", "dense")
+            if way in _value(tables, "combine")
+        ]
+    return faults
 
 
-def _panoptic_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
-    data, models = _value(tables, "data"), _value(tables, "models")
-    chosen = _value(tables, "competition").get("models")
+def _data_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
+    data = _value(tables, "data")
     faults = [
         f"data.dataset: '{part.name}' has no stuff, and {WHY}; {_fitting(catalog, 'dataset')}"
         for part in _chosen(catalog, "dataset", data.get("dataset"))
         if isinstance(part, Dataset) and not part.panoptic
     ]
-    for name, model in models.items():
-        head = model.get("head") if isinstance(model, Mapping) else None
-        faults += [
-            f"models.{name}.head: '{part.name}' makes no panoptic maps, and {WHY}; {_fitting(catalog, 'head')}"
-            for part in _chosen(catalog, "head", head)
-            if isinstance(part, Head)
-            and "panoptic" not in part.gives
-            and (not isinstance(chosen, list) or name in chosen)
-        ]
-    if "combine" in tables:
-        faults.append(f"combine: ensemblers merge instances, and {WHY}; leave it out: the model of the best PQ stands")
     if "merge" in _value(data, "validation"):
         faults.append(f"data.validation.merge: ensemblers merge instances, and {WHY}; leave it out")
-    looks = {"predict": tables, **{f"models.{name}.predict": model for name, model in models.items()}}
-    faults += [
-        f"{path}.tta: one view of an image is all that makes a panoptic map; leave it out, as {WHY}"
-        for path, table in looks.items()
-        if _value(table, "predict").get("tta")
-    ]
     return faults
 
 
-def _fitting(catalog: Catalog, kind: str) -> str:
-    names = [entry.part.name for entry in catalog.of_kind(kind) if _makes_maps(entry.part)]
+def _model_faults(tables: Mapping[str, Any], catalog: Catalog, heads: Mapping[str, Head]) -> list[str]:
+    """Return a line for each thing that a map needs and no chosen model gives, and for what cannot combine them."""
+    combine = _value(tables, "combine")
+    if "ensembler" in combine:
+        return [f"combine.ensembler: ensemblers merge instances, and {WHY}; choose a fuser, or dense = {{ ... }}"]
+    if "fuser" in combine:
+        return _fuser_faults(tables, catalog, heads)
+    faults = []
+    if heads and not any(PANOPTIC in head.gives for head in heads.values()):
+        fusers = catalog.names("panoptic-fuser")
+        fuse = f", or [combine] fuser = FUSER ({', '.join(fusers)})" if fusers and "dense" not in combine else ""
+        faults.append(f"models: none {WORDS[PANOPTIC]}, and {WHY}; {_fitting(catalog, 'head')}{fuse}")
+    together = (_value(_value(combine, "dense"), "weights") or heads) if "dense" in combine else ()
+    return faults + [
+        f"{_place(name)}: '{heads[name].name}' does not go step by step with others, as combine.dense needs"
+        for name in together
+        if name in heads and not heads[name].dense
+    ]
+
+
+def _fuser_faults(tables: Mapping[str, Any], catalog: Catalog, heads: Mapping[str, Head]) -> list[str]:
+    """Return a line for each thing that a fuser needs and none of the models that it is given gives."""
+    chosen = _value(tables, "combine").get("models")
+    named = {name: head for name, head in heads.items() if not isinstance(chosen, list | tuple) or name in chosen}
+    where = "models" if chosen is None else "combine.models"
+    outputs: tuple[Output, ...] = ("instances", "semantic")
+    faults = [
+        f"{where}: none {WORDS[output]}, and {WHY}; {_fitting(catalog, 'head', output)}"
+        for output in outputs
+        if named and not any(output in head.gives for head in named.values())
+    ]
+    scored = [name for name, head in named.items() if "semantic" in head.gives]
+    if scored and all(_setting(tables, "predict", name, "semantic") == "none" for name in scored):
+        faults.append('predict.semantic: a fuser reads the scores of all classes, which "none" does not keep')
+    return faults
+
+
+def _look_faults(tables: Mapping[str, Any], heads: Mapping[str, Head]) -> list[str]:
+    """Refuse views of heads whose maps cannot be made of several, and validations of heads that find no instances."""
+    faults = []
+    for name, head in heads.items():
+        views, merge = (_setting(tables, "predict", name, key) for key in ("tta", "merge_views"))
+        if views and PANOPTIC in head.gives and not head.dense:
+            faults.append(
+                f"{_place(name)}: '{head.name}' makes its maps of one view; leave out predict.tta, or say "
+                f"models.{name}.predict.tta = []"
+            )
+        elif views and PANOPTIC in head.gives and merge not in (None, "shared-proposals"):
+            faults.append(
+                f"{_place(name)}: the views of '{head.name}' become one map by shared proposals; leave out "
+                "predict.merge_views"
+            )
+        if "instances" not in head.gives and "/" not in name and _setting(tables, "train", name, "validate_every"):
+            faults.append(
+                f"{_place(name)}: '{head.name}' finds no instances, whose AP is what validations measure; say "
+                f"models.{name}.train.validate_every = 0"
+            )
+    return faults
+
+
+def _heads(tables: Mapping[str, Any], catalog: Catalog) -> Iterator[tuple[str, Head]]:
+    """Yield the known heads of the chosen models by the names of their predictions: MODEL, or MODEL/END."""
+    chosen, models = _value(tables, "competition").get("models"), _value(tables, "models")
+    for name in models:
+        if not isinstance(chosen, list | tuple) or name in chosen:
+            model = _value(models, name)
+            ends = {f"{name}/{end}": choice for end, choice in _value(model, "ends").items()}
+            for place, choice in (ends or {name: model.get("head")}).items():
+                for part in _chosen(catalog, "head", choice):
+                    if isinstance(part, Head):
+                        yield place, part
+
+
+def _place(prediction: str) -> str:
+    """Return the key of the head that makes a prediction."""
+    model, slash, end = prediction.rpartition("/")
+    return f"models.{model}.ends.{end}" if slash else f"models.{end}.head"
+
+
+def _setting(tables: Mapping[str, Any], table: str, prediction: str, key: str) -> Any:
+    """Return a key of `[predict]` or `[train]` as a prediction's model has it, None where nobody says it."""
+    own = _value(_value(_value(tables, "models"), prediction.partition("/")[0]), table)
+    return own.get(key, _value(tables, table).get(key))
+
+
+def _fitting(catalog: Catalog, kind: str, output: Output = PANOPTIC) -> str:
+    names = [entry.part.name for entry in catalog.of_kind(kind) if _fits(entry.part, output)]
     return f"choose {' or '.join(names)}" if names else f"install a plugin with a {kind} that does"
 
 
-def _makes_maps(part: Part) -> bool:
-    return part.panoptic if isinstance(part, Dataset) else isinstance(part, Head) and "panoptic" in part.gives
+def _fits(part: Part, output: Output) -> bool:
+    return part.panoptic if isinstance(part, Dataset) else isinstance(part, Head) and output in part.gives
 
 
-def _chosen(catalog: Catalog, kind: str, choice: Any) -> list[Part]:
+def _chosen(catalog: Catalog, kind: str, choice: Any) -> Sequence[Part]:
     name = choice.get("name") if isinstance(choice, Mapping) else choice
     return [entry.part for entry in catalog.of_kind(kind) if entry.part.name == name]
 

@@ -95,6 +95,7 @@ def _weights(record: Mapping[str, Any]) -> Iterator[Row]:
 
 def _scores(record: Mapping[str, Any]) -> Iterator[Row]:
     scores = _table(record, "scores")
+    yield "held-out PQ", _pairs(_table(scores, "combined", "panoptic", "All"))
     yield "held-out AP", _pairs(_table(scores, "combined", "segm"))
     for model, kinds in _table(scores, "models").items():
         yield f"AP of {model}", _pairs(_table(kinds, "segm"))

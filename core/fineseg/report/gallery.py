@@ -9,7 +9,7 @@ from fineseg.report.analysis import chief
 from fineseg.report.colours import class_colour
 from fineseg.report.overlays import Photo, Shape, Thing, load_photo, predicted_things, shapes, true_things
 from fineseg.report.records import Example, ReportData
-from fineseg.report.sections import COMBINED, is_combined
+from fineseg.report.sections import COMBINED, METRIC, merges_instances
 from fineseg.report.templates import render_section
 
 SHOWN_FROM = 0.3
@@ -46,12 +46,12 @@ def gallery(data: ReportData) -> str | None:
     """Return the section of examples, or None for a run without any."""
     if not data.examples:
         return None
-    names = list(data.metrics["models"])
+    names = [name for name, table in data.metrics["models"].items() if METRIC in table]
     labels: set[int] = set()
     groups: dict[str, list[_Row]] = {}
     for number, example in enumerate(data.examples, start=1):
         groups.setdefault(example.group, []).append(_row(number, example, data, names, labels))
-    titles = ["Truth", *names, *(["Combined"] if is_combined(data) else [])]
+    titles = ["Truth", *names, *(["Combined"] if merges_instances(data) else [])]
     return render_section(
         "gallery",
         "gallery.html.jinja",
@@ -70,7 +70,7 @@ def _row(number: int, example: Example, data: ReportData, names: Sequence[str], 
     truth = true_things(image, example.truth, data.categories)
     pictures = [_picture("Truth", truth, photo, "object", image.file.name)]
     columns = [(name, name, example.models.get(name)) for name in names]
-    columns += [("Combined", COMBINED, example.combined)] if is_combined(data) else []
+    columns += [("Combined", COMBINED, example.combined)] if merges_instances(data) else []
     shown = list(truth)
     for title, name, found in columns:
         things = _things(found, data.categories)

@@ -4,8 +4,9 @@ Letters: H and W height and width of a map, h and w of its picture, C classes, t
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,20 @@ from fineseg.data.split import Category
 from fineseg.report.colours import class_colour
 from fineseg.report.overlays import THUMB, load_photo
 from fineseg.report.records import MapExample, ReportData
-from fineseg.report.sections import SEMANTIC, Cell, bar_table, best_model, highest, number, percent, pq, time_tile
+from fineseg.report.sections import (
+    COMBINED,
+    PANOPTIC,
+    SEMANTIC,
+    Cell,
+    bar_table,
+    best_model,
+    highest,
+    is_combined,
+    number,
+    percent,
+    pq,
+    time_tile,
+)
 from fineseg.report.templates import render_section
 
 FIGURES = ("pq", "sq", "rq")
@@ -36,7 +50,8 @@ def panoptic(data: ReportData) -> str | None:
     """Return the section, or None for a run without panoptic maps."""
     if not data.class_pq:
         return None
-    models = [model for model in data.metrics["models"] if model in data.class_pq]
+    tables = _tables(data)
+    models = [name for name in tables if name in data.class_pq]
     colours = class_colours(data.panoptic_classes)
     rows = {
         (category.name, colour): [number(data.class_pq[model][label]) for model in models]
@@ -47,10 +62,12 @@ def panoptic(data: ReportData) -> str | None:
         "panoptic.html.jinja",
         tiles=_tiles(data),
         columns=[(group, figure.upper()) for group in GROUPS for figure in FIGURES] + [("Pixels", "mIoU")],
-        rows=_table(data, models),
+        rows=_rows(tables),
+        verdict=_verdict(data),
+        alone=data.metrics.get("fused alone", ()),
         bars=bar_table("By class", "PQ of each class", rows, models),
         examples=[
-            (example.image.file.name, _pictures(example, models, colours), _legend(example, data.panoptic_classes))
+            (example.image.file.name, _pictures(example, colours), _legend(example, data.panoptic_classes))
             for example in data.map_examples
         ],
     )
@@ -68,23 +85,45 @@ def _tiles(data: ReportData) -> list[tuple[str, str, str]]:
     best = best_model(data.metrics)
     if best is None:
         return []
-    table = data.metrics["models"][best]
+    table, whose = data.metrics["models"][best], best
     tiles = [(percent(pq(table)), "PQ of the best model", best)]
-    tiles += [(percent(pq(table, group)), f"PQ of {group.lower()}", best) for group in GROUPS[1:]]
+    if is_combined(data):
+        table, whose = data.metrics[COMBINED], COMBINED
+        tiles.insert(0, (percent(pq(table)), "PQ combined", f"{len(data.metrics['models'])} models"))
+    tiles += [(percent(pq(table, group)), f"PQ of {group.lower()}", whose) for group in GROUPS[1:]]
     return [*tiles, time_tile(data)] if data.manifest.get("seconds") else tiles
 
 
-def _table(data: ReportData, models: Sequence[str]) -> dict[str, list[Cell]]:
+def _tables(data: ReportData) -> dict[str, Mapping[str, Any]]:
+    """Return the scores of all models that have some of these kinds, and of their combination."""
+    combined = {COMBINED: data.metrics[COMBINED]} if is_combined(data) else {}
+    every = {**data.metrics["models"], **combined}
+    return {name: table for name, table in every.items() if {PANOPTIC, SEMANTIC} & table.keys()}
+
+
+def _verdict(data: ReportData) -> str | None:
+    """Return the sentence that sets the combination against the best single model."""
+    best = best_model(data.metrics)
+    if best is None or not is_combined(data):
+        return None
+    alone, together = pq(data.metrics["models"][best]), pq(data.metrics[COMBINED])
+    if alone is None or together is None:
+        return None
+    gain = round(together, 1) - round(alone, 1)
+    where = f"{abs(gain):.1f} points {'above' if gain > 0 else 'below'}" if abs(gain) >= 0.05 else "the same as"
+    return f"Combined, the models reach {together:.1f} PQ: {where} the best single model, {best}, with {alone:.1f}."
+
+
+def _rows(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Cell]]:
     """Return the figures of each model; the best of each column stands out where there are several."""
     figures = {}
-    for model in models:
-        table = data.metrics["models"][model]
+    for model, table in tables.items():
         figures[model] = [pq(table, group, figure) for group in GROUPS for figure in FIGURES]
         figures[model].append(number(table.get(SEMANTIC, {}).get("mIoU")))
     best = [highest(column) for column in zip(*figures.values(), strict=True)]
     return {
         model: [
-            Cell(value, len(models) > 1 and value is not None and value == top)
+            Cell(value, len(tables) > 1 and value is not None and value == top)
             for value, top in zip(row, best, strict=True)
         ]
         for model, row in figures.items()
@@ -94,9 +133,9 @@ def _table(data: ReportData, models: Sequence[str]) -> dict[str, list[Cell]]:
 # -------------------------------------------------------------------- pictures
 
 
-def _pictures(example: MapExample, models: Sequence[str], colours: Sequence[str]) -> list[Picture]:
+def _pictures(example: MapExample, colours: Sequence[str]) -> list[Picture]:
     name = example.image.file.name
-    found = {"Truth": example.truth, **{model: example.models[model] for model in models if model in example.models}}
+    found = {"Truth": example.truth, **example.models}
     pictures = [Picture("Photo", name, load_photo(example.image).thumb)]
     for title, each in found.items():
         count = f"{len(each.segments)} segment{'' if len(each.segments) == 1 else 's'}"

@@ -15,6 +15,7 @@ from fineseg.report.colours import class_colour, model_stroke, strokes_of
 from fineseg.report.figures import Line, line_chart, line_of
 from fineseg.report.records import ReportData
 from fineseg.report.templates import render_section
+from fineseg.store import TASK_WEIGHT
 
 COMBINED = "combined"
 METRIC = "segm"
@@ -56,7 +57,8 @@ class Cell:
 
 def best_model(metrics: Mapping[str, Any]) -> str | None:
     """Return the model of the highest PQ or, without, AP; without any figure the first one, None without models."""
-    headlines = {name: pq(table) if PANOPTIC in table else _ap(table) for name, table in metrics["models"].items()}
+    headline = pq if any(PANOPTIC in table for table in metrics["models"].values()) else _ap
+    headlines = {name: headline(table) for name, table in metrics["models"].items()}
     rank: dict[str, float] = {name: -math.inf if value is None else value for name, value in headlines.items()}
     return max(rank, key=rank.__getitem__, default=None)
 
@@ -66,10 +68,15 @@ def is_combined(data: ReportData) -> bool:
     return COMBINED in data.metrics and data.manifest.get("profile", {}).get("combine", {}) is not None
 
 
+def merges_instances(data: ReportData) -> bool:
+    """Return whether the combination has instances: a fused panoptic map has none with scores."""
+    return is_combined(data) and METRIC in data.metrics[COMBINED]
+
+
 def scores(data: ReportData) -> str | None:
     """Return the section of scores: a table a metric, the combination against the best model, AP by class."""
-    rows = dict(data.metrics["models"])
-    if is_combined(data):
+    rows = {name: table for name, table in data.metrics["models"].items() if METRIC in table}
+    if merges_instances(data):
         rows[COMBINED] = data.metrics[COMBINED]
     if not rows:
         return None
@@ -107,7 +114,7 @@ def _score_table(kind: str, rows: Mapping[str, Mapping[str, Mapping[str, Any]]])
 def _verdict(data: ReportData) -> str | None:
     """Return the sentence that sets the combination against the best single model."""
     best = best_model(data.metrics)
-    if best is None or not is_combined(data):
+    if best is None or data.class_pq or not is_combined(data):
         return None
     alone, together = _ap(data.metrics["models"][best]), _ap(data.metrics[COMBINED])
     if alone is None or together is None:
@@ -237,7 +244,12 @@ def training_curves(data: ReportData) -> str | None:
     if not charts:
         return None
     shown = {model: stroke for model, stroke in strokes.items() if data.curves[model]}
-    terms = [entry for position, model in enumerate(data.curves) if (entry := _terms(data, model, position))]
+    terms = [
+        entry
+        for position, model in enumerate(data.curves)
+        for entry in (_terms(data, model, position), _task_weights(data, model, position))
+        if entry is not None
+    ]
     return render_section("curves", charts=charts, legend=legend(shown), terms=terms)
 
 
@@ -246,19 +258,37 @@ def _chart(title: str, lines: Sequence[Line], name: str) -> list[tuple[str, str,
     if not lines:
         return []
     ends = "; ".join(f"{line.values[0]:.4g} to {line.values[-1]:.4g} at step {line.steps[-1]:.0f}" for line in lines)
-    return [(title, f"{title} over steps: {ends}", line_chart(lines, name=name))]
+    floor = 0.0 if all(line.values.min() >= 0 for line in lines) else None  # a balanced loss may be negative
+    return [(title, f"{title} over steps: {ends}", line_chart(lines, name=name, floor=floor))]
 
 
 def _terms(data: ReportData, model: str, position: int) -> dict[str, Any] | None:
     """Return one model's losses term by term, or None where its total is all that was logged."""
     rows = data.curves[model]
-    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if "loss" in key and key != "loss"]
+    keys = [key for key in _logged(rows) if "loss" in key and key != "loss"]
     lines = {key: line_of(rows, key, model_stroke(i), noisy=True) for i, key in enumerate(keys)}
+    return _detail(f"Loss of {model}, term by term", f"Loss terms of {model}", lines, f"terms-{position}")
+
+
+def _task_weights(data: ReportData, model: str, position: int) -> dict[str, Any] | None:
+    """Return what one model's tasks weighed over its training, or None where nothing balanced them."""
+    rows = data.curves[model]
+    keys = [key for key in _logged(rows) if key.startswith(TASK_WEIGHT)]
+    lines = {key.removeprefix(TASK_WEIGHT): line_of(rows, key, model_stroke(i)) for i, key in enumerate(keys)}
+    return _detail(f"Weights of {model}'s tasks", f"Task weights of {model}", lines, f"weights-{position}")
+
+
+def _logged(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def _detail(summary: str, title: str, lines: Mapping[str, Line | None], name: str) -> dict[str, Any] | None:
+    """Return a chart to be unfolded and its legend, or None without lines."""
     found = {key: line for key, line in lines.items() if line is not None}
     if not found:
         return None
-    chart = _chart(f"Loss terms of {model}", list(found.values()), f"terms-{position}")
-    return {"model": model, "legend": legend({key: line.stroke for key, line in found.items()}), "chart": chart[0]}
+    (chart,) = _chart(title, list(found.values()), name)
+    return {"summary": summary, "legend": legend({key: line.stroke for key, line in found.items()}), "chart": chart}
 
 
 # -------------------------------------------------------------------- what ran
@@ -297,6 +327,7 @@ def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Started", manifest.get("started")),
         ("Git commit", None if git is None else git["commit"] + (", with uncommitted changes" if git["dirty"] else "")),
         ("Data", manifest.get("data", {}).get("root")),
+        *_shared(manifest.get("profile", {}).get("models", {})),
         ("Processor", software.get("processor")),
         ("CPUs", hardware.get("cpus")),
         ("Memory", f"{hardware['memory_gib']} GiB" if "memory_gib" in hardware else None),
@@ -305,6 +336,18 @@ def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Python", software.get("python")),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+def _shared(models: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return a line for each model with ends: what these share, and what is each one's own."""
+    lines = []
+    for name, table in models.items():
+        if table.get("ends"):
+            ends = " and ".join(f"{name}/{end} ({choice['name']})" for end, choice in table["ends"].items())
+            shared = f"backbone {table['backbone']['name']} and neck {table['neck']['name']}"
+            how = table.get("ends_training") or "joint"
+            lines.append((f"Ends of {name}", f"{ends} share {shared}, {how} training; all else is each end's own"))
+    return lines
 
 
 def _work_words(work: Mapping[str, int]) -> str:

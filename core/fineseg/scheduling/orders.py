@@ -1,7 +1,7 @@
 """What the driver asks of other processes: plain data from which they rebuild everything."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fineseg.cost import Meter
@@ -88,7 +88,11 @@ class Trials(Protocol):
 
 @dataclass(frozen=True)
 class PredictionOrder:
-    """One shard to predict: which model's weights, which split, which images, and the file to write."""
+    """One shard to predict: which model's weights, which split, which images, and the file to write.
+
+    A model with `ends` writes a file for each that is named there; `file` is one of them, which the order goes by.
+    A dense ensemble has `members`, predictions by name and the weights that make them, and no model of its own.
+    """
 
     topic: str
     model: str
@@ -96,6 +100,13 @@ class PredictionOrder:
     role: str
     image_ids: tuple[int, ...]
     file: str
+    ends: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The files to write, by the names of the ends; "" for a model with a single head."""
+        return self.ends or {"": self.file}
 
 
 @dataclass(frozen=True)

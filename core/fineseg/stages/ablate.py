@@ -17,7 +17,8 @@ from fineseg.runs import prediction_key
 from fineseg.scheduling.orders import TrainingOrder
 from fineseg.stages.combine import combine_role
 from fineseg.stages.context import Context
-from fineseg.stages.evaluate import evaluate
+from fineseg.stages.dense import predict_dense
+from fineseg.stages.evaluate import evaluate_models
 from fineseg.stages.evaluate_panoptic import PanopticScores, evaluate_maps
 from fineseg.stages.predict import predict
 from fineseg.stages.prepare import Prepared
@@ -131,9 +132,10 @@ def _in_store(context: Context, prepared: Prepared, outcome: Outcome) -> bool:
         context.store.finished("train", entry.key) is not None
         and context.store.finished(
             "predict",
-            prediction_key(context.profile, context.catalog, entry.model, entry.key, _digest(prepared, entry)),
+            prediction_key(context.profile, context.catalog, prediction, entry.key, _digest(prepared, entry)),
         )
         for entry in outcome.trained.values()
+        for prediction in context.profile.predictions_of(entry.model)
     )
 
 
@@ -147,12 +149,16 @@ def _score(context: Context, prepared: Prepared, outcome: Outcome) -> None:
     """Predict the held-out split with a row's models, and score what the row scores."""
     try:
         predicted = predict(context, prepared, {HELD_OUT: outcome.trained})
-        results = {model: evaluate(context, prepared, predicted[model, HELD_OUT]) for model in outcome.row.models}
+        results = evaluate_models(context, prepared, predicted)
+        maps = evaluate_maps(context, prepared, predicted)
         if outcome.row.scores == COMBINED:
-            combined = combine_role(context, prepared, predicted, results, HELD_OUT)
-            results[COMBINED] = evaluate(context, prepared, combined, submitted=True)
-        outcome.results = results[outcome.row.scores]
-        outcome.maps = evaluate_maps(context, prepared, predicted).get(outcome.row.scores)
+            dense = predict_dense(context, prepared, {HELD_OUT: outcome.trained})
+            role = dense.get(HELD_OUT) or combine_role(context, prepared, predicted, results, HELD_OUT, maps)
+            combined = {(COMBINED, HELD_OUT): role}
+            results |= evaluate_models(context, prepared, combined, submitted=True)
+            maps |= evaluate_maps(context, prepared, combined)
+        outcome.results = results.get(outcome.row.scores, {})
+        outcome.maps = maps.get(outcome.row.scores)
         outcome.status = "scored"
     except FinesegError as error:
         outcome.fail(str(error))

@@ -54,9 +54,13 @@ def analyse(context: Context, prepared: Prepared, predicted: Predicted, *, submi
 def analyse_all(
     context: Context, prepared: Prepared, predicted: Mapping[tuple[str, str], Predicted], combined: Predicted
 ) -> dict[str, Analysed]:
-    """Analyse each model, and under "combined" what their combination says where they are combined."""
-    found = {m: analyse(context, prepared, answer) for (m, role), answer in predicted.items() if role == "validation"}
-    if context.profile.combine is not None:
+    """Analyse each model that finds instances, and under "combined" their combination where it has some."""
+    found = {
+        model: analyse(context, prepared, answer)
+        for (model, role), answer in predicted.items()
+        if role == "validation" and "instances" in answer.gives
+    }
+    if context.profile.combine is not None and "instances" in combined.gives:
         found["combined"] = analyse(context, prepared, combined, submitted=True)
     return found
 

@@ -13,6 +13,7 @@ from fineseg.predictions import Instances, make_instances, write_instances
 from fineseg.runs import part_key
 from fineseg.stages.context import Context
 from fineseg.stages.evaluate_panoptic import PanopticScores
+from fineseg.stages.fuse import fuse
 from fineseg.stages.predict import Predicted
 from fineseg.stages.prepare import Prepared
 from fineseg.stages.tune import Tuned, tune
@@ -25,9 +26,10 @@ def combine_roles(
     predicted: Mapping[tuple[str, str], Predicted],
     results: Mapping[str, Mapping[str, APResult]],
     panoptic: Mapping[str, PanopticScores],
+    dense: Mapping[str, Predicted],
 ) -> dict[str, Predicted]:
-    """Combine the models on the validation and on the test split."""
-    return {
+    """Combine the models on the validation and on the test split; `dense` is what they say together, by role."""
+    return dict(dense) or {
         role: combine_role(context, prepared, predicted, results, role, panoptic) for role in ("validation", "test")
     }
 
@@ -40,11 +42,22 @@ def combine_role(
     role: str,
     panoptic: Mapping[str, PanopticScores] | None = None,
 ) -> Predicted:
-    """Combine the models on one split; without `[combine]` the one best model stands for them, by PQ where it has."""
+    """Combine the models on one split; without `[combine]`, or of one alone, the best model stands for them.
+
+    The best is that of the highest AP, or, of those that make panoptic maps, of the highest PQ.
+    """
     models = [model for model, found in predicted if found == role]
-    if context.profile.combine is None:
+    table = context.profile.combine
+    if table is None or table.dense is not None:
+        alone = table.dense.weights if table is not None and table.dense is not None else {}
+        models = [model for model in models if not alone or model in alone]
+        if panoptic:
+            models = [model for model in models if panoptic[model].quality is not None]
         ranks = {model: panoptic[model].pq if panoptic else results[model]["segm"].summary["AP"] for model in models}
         return predicted[max(models, key=lambda model: -np.inf if np.isnan(ranks[model]) else ranks[model]), role]
+    if table.fuser is not None:
+        members = [(predicted[model, role], predicted[model, "validation"]) for model in table.models or models]
+        return fuse(context, prepared, members, name="combined", search=True)
     ranges = context.profile.metric.area_ranges
     scores = [model_score(model, results[model]["segm"], ranges) for model in models]
     tuned = tune(context, prepared, [predicted[model, "validation"] for model in models], say=role == "validation")
@@ -65,7 +78,7 @@ def combine(
     combine_table = context.profile.combine
     if combine_table is None:
         raise ValueError("combine needs a [combine] table")
-    choice = combine_table.ensembler
+    choice = combine_table.merging
     if tuned is not None:
         choice = choice.model_copy(update=dict(tuned.setting.options))
     content = {

@@ -15,6 +15,17 @@ from fineseg.stages.submit import as_submitted
 from fineseg.store import content_key, read_json, write_json
 
 
+def evaluate_models(
+    context: Context, prepared: Prepared, predicted: Mapping[tuple[str, str], Predicted], *, submitted: bool = False
+) -> dict[str, dict[str, APResult]]:
+    """Score all answers for the validation split that have instances, by model; see `evaluate`."""
+    return {
+        model: evaluate(context, prepared, answer, submitted=submitted)
+        for (model, role), answer in predicted.items()
+        if role == "validation" and "instances" in answer.gives
+    }
+
+
 def evaluate(
     context: Context, prepared: Prepared, predicted: Predicted, *, submitted: bool = False
 ) -> dict[str, APResult]:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -16,6 +16,7 @@ from fineseg.metrics.semantic_iou import PixelCounts, SemanticResult, count_pixe
 from fineseg.panoptic_predictions import StoredPanoptic
 from fineseg.semantic_store import label_map
 from fineseg.stages.context import Context
+from fineseg.stages.fuse import fuse, is_fused
 from fineseg.stages.predict import Predicted
 from fineseg.stages.prepare import Prepared
 from fineseg.store import content_key, read_json, write_json
@@ -28,21 +29,29 @@ THREADS = 8
 
 @dataclass(frozen=True)
 class PanopticScores:
-    """Quality of a model's maps, and IoU of its scores; None where these were not kept."""
+    """Quality of a model's maps, and IoU of its scores of all classes; None where there are none.
 
-    quality: PanopticResult
+    `answer` holds the maps; `alone` says that these are not the model's own, but what the fuser makes of it alone.
+    """
+
+    quality: PanopticResult | None
     semantic: SemanticResult | None
+    answer: Predicted | None = None
+    alone: bool = False
 
     @property
     def pq(self) -> float:
-        """The headline [percent]; nan where there is no class to score."""
-        return self.quality.groups["All"].pq
+        """The headline [percent]; nan where there are no maps, or no class to score."""
+        return float("nan") if self.quality is None else self.quality.groups["All"].pq
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """Return what metrics.json tells, by kind."""
-        groups = {name: row for name, row in self.quality.plain().items() if name != "classes"}
-        semantic = {} if self.semantic is None else {"semantic": {"mIoU": self.semantic.plain()["mIoU"]}}
-        return {"panoptic": groups, **semantic}
+        found: dict[str, dict[str, Any]] = {}
+        if self.quality is not None:
+            found["panoptic"] = {name: row for name, row in self.quality.plain().items() if name != "classes"}
+        if self.semantic is not None:
+            found["semantic"] = {"mIoU": self.semantic.plain()["mIoU"]}
+        return found
 
     def figures(self) -> dict[str, float | None]:
         """Return the figures that tables of papers have, by name."""
@@ -52,48 +61,65 @@ class PanopticScores:
 def evaluate_maps(
     context: Context, prepared: Prepared, predicted: Mapping[tuple[str, str], Predicted]
 ) -> dict[str, PanopticScores]:
-    """Score every model's maps of the validation split; none where the task is another."""
+    """Score every model's maps of the validation split; none where the task is another.
+
+    A model without maps of its own, but with instances and scores of all classes, has those that `[combine] fuser`
+    makes of it alone.
+    """
     if context.profile.competition.task != "panoptic":
         return {}
-    return {
-        model: evaluate_panoptic(context, prepared, found)
-        for (model, role), found in predicted.items()
-        if role == "validation"
-    }
+    found = {}
+    for (model, role), answer in predicted.items():
+        if role == "validation":
+            scores = evaluate_panoptic(context, prepared, answer)
+            if scores.quality is None and is_fused(context, answer):
+                fused = fuse(context, prepared, [(answer, answer)], name=model)
+                alone = evaluate_panoptic(context, prepared, fused)
+                scores = replace(alone, semantic=scores.semantic, alone=True)
+            found[model] = scores
+    return found
 
 
 def evaluate_panoptic(context: Context, prepared: Prepared, predicted: Predicted) -> PanopticScores:
-    """Score one model's maps of the validation split. Raises `FinesegError` for an image that has none."""
+    """Score one model's maps and scores of the validation split. Raises `FinesegError` for an image that has none."""
     split = prepared.splits.validation
     content = {"predictions": predicted.key, "split": prepared.digests[split.name], "panoptic": RECIPE}
     file = context.store.folder("evaluate", content_key(content)) / "scores.json"
     if not file.exists():
         with context.console.task(f"score maps of {predicted.model}", len(split.images), "images") as task:
-            done, quality = 0, PanopticCounts.none(len(split.panoptic_categories))
-            pixels: PixelCounts | None = None
+            done, quality, pixels = 0, None, None
             for segments, each in count_stored(split, predicted.read_stored()):
-                done, quality = done + 1, quality + segments
-                pixels = pixels + each if pixels is not None and each is not None else each
+                done, quality, pixels = done + 1, _sum(quality, segments), _sum(pixels, each)
                 task.update(done)
         if done < len(split.images):
-            raise FinesegError(f"model {predicted.model}: {done} of {len(split.images)} images have a panoptic map")
-        result = panoptic_result(quality, len(split.categories))
+            raise FinesegError(f"model {predicted.model}: {done} of {len(split.images)} images are predicted")
+        result = None if quality is None else panoptic_result(quality, len(split.categories)).plain()
         scored = None if pixels is None else semantic_result(pixels).plain()
-        write_json(file, {"quality": result.plain(), "semantic": scored})
+        write_json(file, {"quality": result, "semantic": scored})
     stored = read_json(file)
-    kept = stored["semantic"] is not None
+    scored, quality = stored["semantic"], stored["quality"]
     return PanopticScores(
-        PanopticResult.from_plain(stored["quality"]), SemanticResult.from_plain(stored["semantic"]) if kept else None
+        None if quality is None else PanopticResult.from_plain(quality),
+        None if scored is None else SemanticResult.from_plain(scored),
+        None if quality is None else predicted,
     )
 
 
-def count_stored(split: Split, stored: Iterator[StoredPanoptic]) -> Iterator[tuple[PanopticCounts, PixelCounts | None]]:
+def _sum(total: Any, one: Any) -> Any:
+    """Return counts of one more image with those before; None where there was nothing to count."""
+    return one if total is None or one is None else total + one
+
+
+def count_stored(
+    split: Split, stored: Iterator[StoredPanoptic]
+) -> Iterator[tuple[PanopticCounts | None, PixelCounts | None]]:
     """Compare stored maps and scores of a split with its truth, image by image, some at a time on all cores."""
     images, classes = {image.id: image for image in split.images}, len(split.panoptic_categories)
 
-    def count(found: StoredPanoptic) -> tuple[PanopticCounts, PixelCounts | None]:
+    def count(found: StoredPanoptic) -> tuple[PanopticCounts | None, PixelCounts | None]:
         truth = load_map(split.panoptic[found.image_id], images[found.image_id])
-        segments, scores = count_image(truth, found.panoptic(), classes), found.semantic()
+        said, scores = found.panoptic(), found.semantic()
+        segments = None if said is None else count_image(truth, said, classes)
         if scores is None:
             return segments, None
         return segments, count_pixels(semantic_labels(truth), label_map(scores), classes)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fineseg.cost import cost_table
 from fineseg.data.checks import hash_files
-from fineseg.profile.schema import Profile
+from fineseg.profile.schema import ModelTable, Profile
 from fineseg.runs import environment, git_state
 from fineseg.stages.context import Context
 from fineseg.stages.examine import HASHES
@@ -75,7 +75,9 @@ def chief_settings(profile: Profile) -> dict[str, Any]:
         table, train = profile.models[model], profile.train_of(model)
         chosen = ("epochs", "batch", "lr", "long_side", "precision", "final")
         models[model] = {
-            **{kind: getattr(table, kind).name for kind in ("backbone", "neck", "head")},
+            "backbone": table.backbone.name,
+            "neck": table.neck.name,
+            "head": _heads(table),
             "train": {name: getattr(train, name) for name in chosen},
         }
     predict = profile.predict
@@ -83,9 +85,26 @@ def chief_settings(profile: Profile) -> dict[str, Any]:
         "competition": profile.competition.title or profile.competition.name,
         "models": models,
         "predict": {"long_side": predict.long_side, "tta": " + ".join(choice.name for choice in predict.tta)},
-        "ensembler": profile.combine.ensembler.name if profile.combine is not None else "none: the best model alone",
+        "ensembler": _combination(profile),
         "format": profile.submission.format.name if profile.submission is not None else None,
     }
+
+
+def _heads(table: ModelTable) -> str:
+    """Say which heads a model has, and what they share, in a few words."""
+    if table.head is not None:
+        return table.head.name
+    ends = ", ".join(f"{end}: {choice.name}" for end, choice in table.ends.items())
+    return f"{ends} (one backbone and neck for all, {table.ends_training or 'joint'} training)"
+
+
+def _combination(profile: Profile) -> str:
+    """Say how the models are combined, in a word."""
+    table = profile.combine
+    if table is None:
+        return "none: the best model alone"
+    choice = table.ensembler or table.fuser
+    return "dense ensemble" if choice is None else choice.name
 
 
 def find_seeds(profile: Mapping[str, Any]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """folds: what each training scored on the fold that it left out, and a model's answers for the test split made one."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fineseg.metrics.mask_ap import APResult, model_score
@@ -19,7 +20,11 @@ Answers = Mapping[tuple[str, str], Predicted]
 
 def evaluate_folds(context: Context, prepared: Prepared, predicted: Answers) -> dict[str, list[APResult]]:
     """Return the mask AP of each model's trainings, each on the fold that it left out, in the order of the folds."""
-    answers = {model: found for (model, role), found in predicted.items() if role == "validation" and found.parts}
+    answers = {
+        model: found
+        for (model, role), found in predicted.items()
+        if role == "validation" and found.parts and "instances" in found.gives
+    }
     return {
         model: [evaluate(context, own, part)["segm"] for own, part in zip(prepared.folds, answer.parts, strict=True)]
         for model, answer in answers.items()
@@ -33,7 +38,7 @@ def merge_answers(
 
     The ensembler that the profile names merges them, told what each training scored on the fold that it left out.
     """
-    order = list(context.profile.chosen)
+    order = context.profile.predictions
     return {
         (model, role): answer if answer.files or not answer.parts else _merge(context, prepared, answer, results[model])
         for (model, role), answer in sorted(predicted.items(), key=lambda item: order.index(item[0][0]))
@@ -60,7 +65,7 @@ def _merge(context: Context, prepared: Prepared, answer: Predicted, results: Seq
             read = [member.read() for member in answer.parts]
             merge = part.build(options, scores)
             write_instances(file, merge_split(prepared.splits.test, read, merge, context.console))
-    return Predicted(answer.model, answer.role, key, (file,), parts=answer.parts)
+    return replace(answer, key=key, files=(file,))
 
 
 def folds_record(prepared: Prepared) -> dict[str, Any] | None:

@@ -42,7 +42,7 @@ def _fault(prepared: Prepared, member: "Predicted", trusted: bool) -> str | None
             return (
                 f"model {member.model}: {entry.weights.parent} has no {RECORD}, so nobody can know whether its weights "
                 "have seen the validation images, and nothing is tuned on them; if they have not, say so: [combine] "
-                f'search = {{ ..., held_out = ["{member.model}"] }}'
+                f'held_out = ["{member.model}"]'
             )
         found = [images[number] for number in entry.read()]
         known = [image for image in found if seen is not None and prepared.hashes[str(image.file)] in seen]

@@ -1,6 +1,6 @@
 """predict: every (model, split) that the store does not hold yet, in fixed shards."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +8,9 @@ from pathlib import Path
 from fineseg.data.panoptic import PanopticMap
 from fineseg.data.split import Split
 from fineseg.panoptic_predictions import StoredMaps, StoredPanoptic, panoptic_file, read_panoptic
+from fineseg.parts import Output
 from fineseg.predictions import Instances, read_instances
-from fineseg.runs import prediction_key
+from fineseg.runs import outputs_of, prediction_key
 from fineseg.scheduling.orders import PredictionOrder, PredictionSetting
 from fineseg.stages.context import Context
 from fineseg.stages.prepare import Prepared
@@ -23,6 +24,7 @@ class Predicted:
 
     With folds the trainings of a model make `parts`: each says something of its own fold, which together is an answer,
     or each of the whole test split, which is one only when they are merged: such an answer has no `files` before.
+    `gives` says what the answer tells; files of instances are there in any case.
     """
 
     model: str
@@ -31,6 +33,7 @@ class Predicted:
     files: tuple[Path, ...]
     weights: Path | None = None
     parts: tuple["Predicted", ...] = ()
+    gives: tuple[Output, ...] = ("instances",)
 
     @property
     def entries(self) -> tuple["Predicted", ...]:
@@ -69,52 +72,74 @@ def predict(
 ) -> dict[tuple[str, str], Predicted]:
     """Predict each role's split with the trainings that are wanted of it; return predictions by (model, role).
 
-    A training that leaves a fold out predicts that fold in the role of the validation split.
+    A training that leaves a fold out predicts that fold in the role of the validation split. A model with ends makes a
+    prediction MODEL/END for each, all of them with one pass of its backbone.
     """
     found: dict[tuple[str, str], list[Predicted]] = {}
-    orders: dict[str, list[PredictionOrder]] = {}
+    keys: dict[str, str] = {}
+    orders: list[PredictionOrder] = []
     for role, trained in wanted.items():
         for name, entry in trained.items():
             part = prepared if entry.fold is None else prepared.folds[entry.fold]
             split: Split = getattr(part.splits, role)
-            key = prediction_key(context.profile, context.catalog, entry.model, entry.key, part.digests[split.name])
-            shards = _shards(split, context.profile.predict.shard, context.store.folder("predict", key))
-            found.setdefault((entry.model, role), []).append(Predicted(name, role, key, tuple(shards), entry.weights))
-            if context.store.finished("predict", key) is None and key not in orders:
-                orders[key] = [
-                    PredictionOrder(f"{name} {role}", entry.model, str(entry.weights), role, ids, str(file))
-                    for file, ids in shards.items()
-                    if not file.exists()
-                ]
-    if orders:
-        _run(context, prepared, orders)
-    return {place: _together(prepared, *place, parts) for place, parts in found.items()}
+            missing: dict[str, Mapping[tuple[int, ...], Path]] = {}
+            table = context.profile.models[entry.model]
+            for end, prediction in zip(table.heads, context.profile.predictions_of(entry.model), strict=True):
+                key = prediction_key(context.profile, context.catalog, prediction, entry.key, part.digests[split.name])
+                shards = shards_of(split, context.profile.predict.shard, context.store.folder("predict", key))
+                gives, own = outputs_of(context.catalog, table, end), name.removeprefix(entry.model)
+                answer = Predicted(f"{prediction}{own}", role, key, tuple(shards.values()), entry.weights, gives=gives)
+                found.setdefault((prediction, role), []).append(answer)
+                if context.store.finished("predict", key) is None and key not in keys:
+                    keys[key] = entry.model
+                    missing[end] = {ids: file for ids, file in shards.items() if not file.exists()}
+            orders += _orders(f"{name} {role}", entry, role, missing)
+    if keys:
+        run_orders(context, prepared, keys, orders)
+    return {place: join_folds(prepared, *place, parts) for place, parts in found.items()}
 
 
-def _together(prepared: Prepared, model: str, role: str, parts: list[Predicted]) -> Predicted:
+def join_folds(prepared: Prepared, model: str, role: str, parts: list[Predicted]) -> Predicted:
     """Make one answer of what the trainings of a model said; where each said something of all images, none yet."""
     if len(parts) == 1:
         return parts[0]
     out_of_fold = getattr(prepared.splits, role).name == prepared.splits.validation.name
     files = tuple(file for part in parts for file in part.files) if out_of_fold else ()
     key = content_key({"folds": [part.key for part in parts]})
-    return Predicted(model, role, key, files, parts=tuple(parts))
+    return Predicted(model, role, key, files, parts=tuple(parts), gives=parts[0].gives)
 
 
-def _shards(split: Split, size: int, folder: Path) -> dict[Path, tuple[int, ...]]:
+def _orders(
+    topic: str, entry: Trained, role: str, missing: Mapping[str, Mapping[tuple[int, ...], Path]]
+) -> list[PredictionOrder]:
+    """Return the orders of one training; `missing` are files by images, by end, and one order writes those of all."""
+    shards: dict[tuple[int, ...], dict[str, str]] = {}
+    for end, files in missing.items():
+        for ids, file in files.items():
+            shards.setdefault(ids, {})[end] = str(file)
+    orders = []
+    for ids, shard in sorted(shards.items(), key=lambda item: sorted(item[1].values())):
+        first, ends = next(iter(shard.values())), {end: path for end, path in shard.items() if end}
+        orders.append(PredictionOrder(topic, entry.model, str(entry.weights), role, ids, first, ends))
+    return orders
+
+
+def shards_of(split: Split, size: int, folder: Path) -> dict[tuple[int, ...], Path]:
     """Cut a split into files of `size` images, in the order of the split."""
     ids = [image.id for image in split.images]
     return {
-        folder / f"{start // size:05d}.parquet": tuple(ids[start : start + size]) for start in range(0, len(ids), size)
+        tuple(ids[start : start + size]): folder / f"{start // size:05d}.parquet" for start in range(0, len(ids), size)
     }
 
 
-def _run(context: Context, prepared: Prepared, orders: Mapping[str, list[PredictionOrder]]) -> None:
+def run_orders(
+    context: Context, prepared: Prepared, keys: Mapping[str, str], orders: Sequence[PredictionOrder]
+) -> None:
+    """Work off orders, and finish what stands under the keys, of which model each is."""
     setting = PredictionSetting(context.tables, str(context.file), str(prepared.root), context.profile.predict.cpus)
-    flat = [order for shard in orders.values() for order in shard]
-    total = sum(len(order.image_ids) for order in flat)
+    total = sum(len(order.image_ids) for order in orders)
     with ExitStack() as stack:
-        for key in orders:
+        for key in keys:
             stack.enter_context(context.store.writing("predict", key))
         task = stack.enter_context(context.console.task("predict", total, "images"))
         done: dict[str, int] = {}
@@ -123,7 +148,7 @@ def _run(context: Context, prepared: Prepared, orders: Mapping[str, list[Predict
             done[topic] = state[0]
             task.update(sum(done.values()), note=topic.partition("/")[0])
 
-        if flat:
-            context.scheduler.predict(flat, setting, show)
-        for key, shard in orders.items():
-            context.store.finish("predict", key, {"model": shard[0].model if shard else None})
+        if orders:
+            context.scheduler.predict(orders, setting, show)
+        for key, model in keys.items():
+            context.store.finish("predict", key, {"model": model})

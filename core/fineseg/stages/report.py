@@ -12,6 +12,7 @@ from fineseg.data.panoptic import load_map
 from fineseg.metrics.mask_ap import APResult
 from fineseg.report.page import Example, ReportData, write_report
 from fineseg.report.records import MapExample
+from fineseg.report.sections import COMBINED
 from fineseg.stages.analyse import Analysed
 from fineseg.stages.context import Context
 from fineseg.stages.evaluate_panoptic import PanopticScores
@@ -42,7 +43,7 @@ class Outcome:
 
 
 def write_run(context: Context, prepared: Prepared, outcome: Outcome, out: Path) -> Path:
-    """Write manifest.json, profile.json, links and report.html into the run folder; return the report's path."""
+    """Write manifest.json, profile.json, classes.json, links and report.html; return the report's path."""
     manifest = {**outcome.facts, "seconds": dict(outcome.seconds)}
     write_json(out / "profile.json", context.profile.model_dump(mode="json"))
     write_json(out / "manifest.json", manifest)
@@ -67,10 +68,31 @@ def write_run(context: Context, prepared: Prepared, outcome: Outcome, out: Path)
             examples=_examples(prepared, outcome),
             submission=outcome.submission,
             panoptic_classes=prepared.splits.validation.panoptic_categories if outcome.maps else (),
-            class_pq={name: tuple(row.pq for row in each.quality.classes) for name, each in outcome.maps.items()},
+            class_pq={
+                name: tuple(row.pq for row in each.quality.classes)
+                for name, each in outcome.maps.items()
+                if each.quality is not None
+            },
             map_examples=_map_examples(prepared, outcome),
         )
+        write_json(out / "classes.json", class_table(data))
         return write_report(out / "report.html", data)
+
+
+def class_table(data: ReportData) -> dict[str, list[dict[str, Any]]]:
+    """Return what classes.json holds: of each model and "combined" the AP, and PQ, of each class, in percent."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for figure, classes, table in (
+        ("AP", data.categories, data.per_class),
+        ("PQ", data.panoptic_classes, data.class_pq),
+    ):
+        for name, values in table.items():
+            rows = found.setdefault(name, [])
+            for number, (category, value) in enumerate(zip(classes, values, strict=True)):
+                if number == len(rows):
+                    rows.append({"class": category.name})
+                rows[number][figure] = None if np.isnan(value) else value
+    return found
 
 
 def _link(link: Path, target: Path) -> None:
@@ -94,8 +116,12 @@ def _examples(prepared: Prepared, outcome: Outcome) -> list[Example]:
     chief = scores.get("combined") or scores.get(outcome.made.combined.model, {})
     chosen = choose_images([image.id for image in split.images], chief, EXAMPLES)
     images = {image.id: image for image in split.images}
-    combined = outcome.made.combined.read()
-    models = {m: entry.read() for (m, role), entry in outcome.made.predicted.items() if role == "validation"}
+    combined = outcome.made.combined.read() if "instances" in outcome.made.combined.gives else {}
+    models = {
+        model: answer.read()
+        for (model, role), answer in outcome.made.predicted.items()
+        if role == "validation" and "instances" in answer.gives
+    }
     return [
         Example(
             image=images[image_id],
@@ -116,7 +142,12 @@ def _map_examples(prepared: Prepared, outcome: Outcome) -> list[MapExample]:
         return []
     split = prepared.splits.validation
     drawn = np.random.default_rng(EXAMPLES_SEED).permutation(len(split.images))[:EXAMPLES]
-    models = {m: answer.read_panoptic() for (m, role), answer in outcome.made.predicted.items() if role == "validation"}
+    single = outcome.made.combined.model != COMBINED
+    models = {
+        name: each.answer.read_panoptic()
+        for name, each in outcome.maps.items()
+        if each.answer is not None and not (single and name == COMBINED)
+    }
     return [
         MapExample(
             image=image,

@@ -164,7 +164,7 @@ class Sweep:
 
     def epochs(self, trial: Trial) -> int:
         """Return how many epochs a trial has when it is through."""
-        return self._train(trial).epochs
+        return trial.profile.epochs_of(self.model)
 
     def work(self, trial: Trial) -> dict[str, float]:
         """Return the optimiser steps and seconds that a trial's training has taken so far."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fineseg.errors import BudgetSpent, FinesegError
-from fineseg.runs import part_key, training_key
+from fineseg.runs import model_key, training_key
 from fineseg.scheduling.orders import TrainingOrder
 from fineseg.stages.context import Context
 from fineseg.stages.held_out import RECORD, record_training, trained_on
@@ -87,7 +87,7 @@ def _budget_line(context: Context, trained: Mapping[str, Trained], *, whole: boo
     """Say what was done within the budget, what is left, and how to go on."""
     done = [name for name, entry in trained.items() if context.store.finished("train", entry.key) is not None]
     left = [
-        f"{name}{' on all images' * whole} ({_epochs(entry)} of {context.profile.train_of(entry.model).epochs} epochs)"
+        f"{name}{' on all images' * whole} ({_epochs(entry)} of {context.profile.epochs_of(entry.model)} epochs)"
         for name, entry in trained.items()
         if name not in done
     ]
@@ -129,8 +129,7 @@ def _given(context: Context, prepared: Prepared, model: str, file: Path) -> Trai
         digest = file_hash(file)
     except OSError as error:
         raise FinesegError(f"--weights {model}={file}: {error.strerror}; give a file of weights") from None
-    parts = {kind: part_key(context.catalog, kind, getattr(table, kind)) for kind in ("backbone", "neck", "head")}
-    key = content_key({"weights": digest, "parts": parts})
+    key = content_key({"weights": digest, "parts": model_key(context.catalog, table, trained=False)})
     entry = Trained(model, key, context.store.folder("train", key))
     if context.store.finished("train", key) is None:
         with context.store.writing("train", key), context.console.task(f"loading weights of {model}"):
@@ -163,7 +162,7 @@ def training_order(
         cpus=table.cpus,
         keep=table.keep,
         checkpoint=table.checkpoint,
-        epochs=table.epochs,
+        epochs=context.profile.epochs_of(entry.model),
         whole=whole,
         fold=entry.fold,
         folds_file="" if prepared.folds_file is None else str(prepared.folds_file),

@@ -57,7 +57,7 @@ def tune(context: Context, prepared: Prepared, members: Sequence[Predicted], *, 
     if table is None or (table.search is None and table.calibration == "none"):
         return None
     search = table.search or SearchTable()
-    refuse_seen(prepared, members, search.held_out)
+    refuse_seen(prepared, members, table.held_out)
     key = _key(context, prepared, members, table)
     folder = context.store.folder("combine", key)
     if not (folder / RECORD).exists():
@@ -90,9 +90,9 @@ def _key(context: Context, prepared: Prepared, members: Sequence[Predicted], tab
     split = prepared.splits.validation
     return content_key(
         {
-            "ensembler": part_key(context.catalog, "ensembler", table.ensembler),
+            "ensembler": part_key(context.catalog, "ensembler", table.merging),
             "members": [member.key for member in members],
-            "search": table.search and table.search.model_dump(mode="json", exclude={"held_out"}),
+            "search": table.search and table.search.model_dump(mode="json"),
             "calibration": table.calibration,
             "metric": context.profile.metric.model_dump(mode="json"),
             "split": prepared.digests[split.name],
@@ -128,7 +128,7 @@ def _learn(
         calibrated([model[n] for model in found], [by_set[part] for by_set in maps])
         for n, part in enumerate(parts.tolist())
     ]
-    part_of, chosen = context.catalog.choose("ensembler", table.ensembler.name, table.ensembler.options)
+    part_of, chosen = context.catalog.choose("ensembler", table.merging.name, table.merging.options)
 
     def build(options: Mapping[str, Any], part: int) -> Merge:
         own = type(chosen).model_validate({**chosen.model_dump(), **options})
@@ -136,7 +136,7 @@ def _learn(
         return merge
 
     ranges = dict(zip(area_keys(tuple(metric.area_ranges)), metric.area_ranges.values(), strict=True))
-    objective = Objective(overlaps, listed, parts, build, figure_of(search.metric, ranges, limit), sets)
+    objective = Objective(overlaps, listed, parts, build, figure_of(search.metric or "AP", ranges, limit), sets)
     start = Setting((1.0,) * len(names))
     record: dict[str, Any] = {
         "maps": [by_set[-1].plain() for by_set in maps],
@@ -151,8 +151,8 @@ def _learn(
             objective, groups, start, search, chosen.model_dump(), lambda n: task.update(0, note=f"{n} settings merged")
         )
     record["setting"] = (nested.setting if nested.accepted else start).plain()
-    record["search"] = _told(nested, search, names, [category.name for category in split.categories])
-    record["lines"] = [*lines, _verdict(nested, search.metric)]
+    record["search"] = told_of(nested, search.metric or "AP", names, [category.name for category in split.categories])
+    record["lines"] = [*lines, verdict_of(nested, search.metric or "AP")]
     return record, merged
 
 
@@ -180,7 +180,7 @@ def _maps(
     return maps, []
 
 
-def _told(nested: Nested, search: SearchTable, models: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
+def told_of(nested: Nested, metric: str, models: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
     """Return what metrics.json tells of a search, figures in percent."""
 
     def readable(setting: Setting) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _told(nested: Nested, search: SearchTable, models: Sequence[str], classes: S
         return {"weights": weights, "options": dict(setting.options), "thresholds": least}
 
     return {
-        "metric": search.metric,
+        "metric": metric,
         "unsearched": nested.unsearched,
         "searched": nested.searched,
         "nested": nested.nested,
@@ -201,7 +201,8 @@ def _told(nested: Nested, search: SearchTable, models: Sequence[str], classes: S
     }
 
 
-def _verdict(nested: Nested, metric: str) -> str:
+def verdict_of(nested: Nested, metric: str) -> str:
+    """Return in a line what a search gained, and whether it is used."""
     gain = nested.nested - nested.unsearched
     figures = f"search: {metric} {nested.unsearched:.2f} without, {nested.nested:.2f} nested (gain {gain:+.2f}"
     if nested.accepted:

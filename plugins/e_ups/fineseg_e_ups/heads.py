@@ -28,6 +28,8 @@ from fineseg_pointrend.options import BoxOptions
 Config = dict[str, Any]
 BIASES = {"bias": {"lr_mult": 2.0, "decay_mult": 0.0}}
 """Caffe's habit, which the published rates were found with: biases learn twice as fast and do not decay."""
+TASKS = {"": "instance", "loss_semantic": "semantic", "loss_panoptic": "panoptic"}
+"""Which task a loss is of, by the beginning of its name."""
 SAMPLES = 2
 """RoIAlign's samples along a side of a cell, of the older kernel without half a pixel's correction."""
 
@@ -57,7 +59,7 @@ def e_ups(options: EUPSOptions, head_input: HeadInput) -> HeadSpec:
         },
         "test_cfg": {"rpn": proposal_config(options.rpn.test_proposals), "rcnn": {"mask_thr_binary": 0.5}},
     }
-    return HeadSpec(detector, EUPSPredictor, paramwise=BIASES, needs_semantic=True)
+    return HeadSpec(detector, EUPSPredictor, paramwise=BIASES, needs_semantic=True, loss_groups=TASKS)
 
 
 def _roi_head(options: EUPSOptions, box: BoxOptions, head_input: HeadInput) -> Config:

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from fineseg import Options
+from fineseg_fusion.options import TaskLevelOptions
 from fineseg_pointrend.options import RPNOptions
 
 Positive = Annotated[int, Field(gt=0)]
@@ -59,3 +60,15 @@ class EUPSOptions(Options):
     )
     semantic: SemanticOptions = SemanticOptions()
     panoptic: PanopticOptions = PanopticOptions()
+
+
+class PanopticHeadOptions(TaskLevelOptions):
+    """Options of the fuser `panoptic-head`; thresholds are those of UPSNet on COCO."""
+
+    confidence: Part = Field(0.6, description="instances that score less are dropped")
+    nms_iou: Part = Field(0.5, description="of two boxes that overlap more, of whatever classes, the worse goes")
+    objects: Positive = Field(100, description="most objects of an image")
+    overlap: Part = Field(0.3, description="a mask goes when more of it lies on better masks of its class")
+    stuff_area: Annotated[int, Field(ge=0, description="stuff of fewer pixels becomes void")] = 4096
+    cells: Positive = Field(28, description="cells along a side of the masks that logits are taken of")
+    mask_logit: Annotated[float, Field(gt=0, description="logit of a cell that lies all inside; below 0 outside")] = 4.0

@@ -53,9 +53,16 @@ class EUPSPredictor(MaskRCNNPredictor):
         frames: Sequence[PanopticFrame],
     ) -> list[Panoptic]:
         """Return per image its segments, of its judged boxes [R, T, 4] and probabilities, and its scores [C, h, w]."""
-        chosen = [choose_boxes(*each, self.rules) for each in judged]
-        boxes, scores, labels = (list(each) for each in zip(*chosen, strict=True))
+        boxes, scores, labels = (list(each) for each in zip(*(self.choose(*each) for each in judged), strict=True))
         masks = self.mask_logits(features, boxes, labels)
-        found = map(Objects, boxes, scores, labels, masks)
-        every = zip(semantic, found, frames, strict=True)
-        return [panoptic_map(plane, self.things, each, frame, self.rules) for plane, each, frame in every]
+        return [self.join(*each) for each in zip(semantic, boxes, scores, labels, masks, frames, strict=True)]
+
+    def choose(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return boxes [N, 4], scores [N] and labels [N] of the map's objects of one image, best first."""
+        return choose_boxes(boxes, scores, self.rules)
+
+    def join(
+        self, semantic: Tensor, boxes: Tensor, scores: Tensor, labels: Tensor, masks: Tensor, frame: PanopticFrame
+    ) -> Panoptic:
+        """Return the segments of one image, of its scores [C, h, w] and objects with mask logits [N, m, m]."""
+        return panoptic_map(semantic, self.things, Objects(boxes, scores, labels, masks), frame, self.rules)

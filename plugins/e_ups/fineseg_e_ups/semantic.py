@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from mmcv.ops import DeformConv2d, roi_align
+from mmcv.ops import roi_align
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fineseg.data.panoptic import IGNORED
+from fineseg_e_ups.deform import deform_conv
 
 STRIDE = 4
 """Of the finest level, which the scores lie on."""
@@ -20,13 +21,15 @@ LEVELS = 4
 ROI_SIDE, ROI_SAMPLES = 28, 2
 
 
-class DeformConv(DeformConv2d):  # type: ignore[misc]
+class DeformConv(nn.Module):
     """Deformable 3x3 (arXiv 1703.06211) with a bias; its offsets come from a 3x3 of its own, which starts at zero."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3, padding=1)
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, 3, 3))
         self.conv_offset = nn.Conv2d(inputs, 2 * 9, 3, padding=1)
         self.bias = nn.Parameter(torch.zeros(outputs))
+        self.init_weights()
 
     def init_weights(self) -> None:
         """Draw the conv from He's normal distribution (fan out); offsets and biases are zero."""
@@ -36,8 +39,7 @@ class DeformConv(DeformConv2d):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, inputs, H, W] to [B, outputs, H, W]."""
-        moved: Tensor = super().forward(x, self.conv_offset(x))
-        return moved + self.bias[:, None, None]
+        return deform_conv(x, self.conv_offset(x), self.weight) + self.bias[:, None, None]
 
 
 class SemanticHead(nn.Module):

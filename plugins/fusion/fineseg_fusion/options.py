@@ -1,4 +1,4 @@
-"""Options of the TTA parts and the ensemblers. Scores and weights are in 0..1, IoU in 0..1."""
+"""Options of the TTA parts, the ensemblers and the panoptic fusers. Scores and weights are in 0..1, IoU in 0..1."""
 
 from typing import Annotated, Literal, Self
 
@@ -109,3 +109,34 @@ class LinearReweightOptions(PoolOptions):
     ranking: Literal["overall", "per-class"] = Field(
         "overall", description="rank the models by their AP over all classes, or within each class by its own AP"
     )
+
+
+# ------------------------------------------------------------ panoptic fusers
+
+Score = Annotated[float, Field(ge=0, le=1, strict=True)]
+Weight = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+
+
+class HeuristicOptions(Options):
+    """Options of `heuristic`: those of panopticapi's combination rule, with its defaults."""
+
+    confidence: float = Field(0.5, ge=0, le=1, description="instances that score less are dropped")
+    overlap: float = Field(0.5, ge=0, le=1, description="an instance goes when more of it lies on better ones")
+    stuff_area: float = Field(4096, ge=0, description="stuff of which fewer pixels are left becomes void")
+
+
+class TaskLevelOptions(Options):
+    """Which model counts for what before anything is combined."""
+
+    default: str = Field("", description="model whose classes go to another only for a better AP; '': the highest AP")
+    margin: float = Field(0.0, ge=0, description="percent of AP by which another must be better in a class")
+    temperatures: dict[str, Temperature] = Field(
+        {}, description="by model: scores become sigmoid(logit(score) / temperature), so that those of models compare"
+    )
+    thresholds: dict[str, Score] = Field({}, description="by model: least score of its instances, after temperature")
+    weights: dict[str, Weight] = Field({}, description="by model: what its semantic probabilities count, else 1")
+
+
+class TwoLevelOptions(TaskLevelOptions, HeuristicOptions):
+    """Options of `two-level`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from fineseg import TTA, Ensembler, hookimpl
+from fineseg import TTA, Ensembler, PanopticFuser, hookimpl
 from fineseg_fusion.best_per_class import build_best_per_class
 from fineseg_fusion.ensemble import (
     build_linear_interpolation,
@@ -12,16 +12,19 @@ from fineseg_fusion.ensemble import (
     build_soft_nms,
 )
 from fineseg_fusion.fuse import build_nmw, build_wbf
+from fineseg_fusion.fusers import build_heuristic, build_two_level, chosen_ends
 from fineseg_fusion.options import (
     BestPerClassOptions,
     FlipOptions,
     FuseOptions,
+    HeuristicOptions,
     LinearInterpolationOptions,
     LinearReweightOptions,
     MaskNMSOptions,
     MatrixNMSOptions,
     MultiScaleOptions,
     PoolOptions,
+    TwoLevelOptions,
     WBFOptions,
 )
 from fineseg_fusion.tta import build_flip, build_multi_scale
@@ -61,4 +64,22 @@ def fineseg_ensemblers() -> Iterable[Ensembler]:
         "each class from the model with the highest AP in it",
         BestPerClassOptions,
         build=build_best_per_class,
+    )
+
+
+@hookimpl
+def fineseg_panoptic_fusers() -> Iterable[PanopticFuser]:
+    yield PanopticFuser(
+        "heuristic",
+        "panopticapi's rule: instances of one model by score, then stuff of one, on what is left",
+        HeuristicOptions,
+        build=build_heuristic,
+        reads_scores=False,
+    )
+    yield PanopticFuser(
+        "two-level",
+        "each thing class from the model with the better AP, semantics averaged, then panopticapi's rule",
+        TwoLevelOptions,
+        build=build_two_level,
+        class_table=chosen_ends,
     )

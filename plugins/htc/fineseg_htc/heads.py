@@ -70,7 +70,8 @@ def htc(options: HTCOptions, head_input: HeadInput) -> HeadSpec:
         "test_cfg": {"rpn": proposal_config(options.rpn.test_proposals), "rcnn": {"mask_thr_binary": 0.5}},
     }
     predictor = ScoredHTCPredictor if options.mask_scoring else HTCPredictor
-    return HeadSpec(detector, predictor, needs_semantic=options.semantic)
+    groups = {"": "instance", "loss_semantic": "semantic"} if options.semantic else {"": "instance"}
+    return HeadSpec(detector, predictor, needs_semantic=options.semantic, loss_groups=groups)
 
 
 def _mask_head(options: HTCOptions, head_input: HeadInput, *, first: bool) -> Config:

@@ -277,3 +277,61 @@ def test_options_are_described_in_the_words_of_toml() -> None:
         OptionRow("path", "path", '"a/b"', "", ""),
         OptionRow("flag", "boolean", "true", "", ""),
     ]
+
+
+# ------------------------------------------------------------------------ check
+
+FAULTY = """
+class FaultyOptions(Options):
+    power: float = 1.0
+
+def build(options, scores):
+    def merge(members):
+        return 1 / 0
+    return merge
+
+@hookimpl
+def fineseg_ensemblers():
+    yield Ensembler("faulty", "divides", FaultyOptions, build=build)
+    yield Ensembler("sound", "the first model's", NoOptions, build=lambda options, scores: lambda members: members[0])
+"""
+
+
+@pytest.fixture
+def faulty(only_site: Any) -> None:
+    only_site.install("toys", FAULTY)
+
+
+def test_check_passes_a_sound_part(faulty: None, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("fineseg.testing.conformance._module_of", lambda entry: "json")
+    assert exit_of("plugins", "check", "sound") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "ensembler 'sound' of toys (toys 1.0)"
+    assert lines[1] == "  passed  name is lower case with hyphens, summary is one short line"
+    assert lines[-2] == "10 passed, 0 failed, 0 skipped"
+
+
+def test_check_says_what_fails_of_all_parts_of_a_plugin(
+    faulty: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("fineseg.testing.conformance._module_of", lambda entry: "json")
+    assert exit_of("plugins", "check", "toys") == 1
+    out, err = capsys.readouterr()
+    assert err == "error: ensembler 'faulty': 4 passed, 6 failed, 0 skipped\n"
+    assert "  failed  every option has a description: no description: power" in out.splitlines()
+    assert "  failed  an image of one pixel is merged: ZeroDivisionError: division by zero" in out.splitlines()
+    assert "10 passed, 0 failed, 0 skipped" in out.splitlines()
+
+
+def test_check_shows_tracebacks_to_authors(faulty: None, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("fineseg.testing.conformance._module_of", lambda entry: "json")
+    monkeypatch.setenv("FINESEG_TRACE_PLUGINS", "1")
+    assert exit_of("plugins", "check", "faulty") == 1
+    assert "return 1 / 0" in capsys.readouterr().err
+
+
+def test_check_of_an_unknown_name(faulty: None, capsys: Any) -> None:
+    assert exit_of("plugins", "check", "fauly") == 1
+    assert "unknown part 'fauly'; did you mean 'faulty'?" in capsys.readouterr().err
+    assert exit_of("plugins", "check", "sound", "--kind", "tta") == 1
+    assert "unknown tta 'sound', which is a name of kind ensembler" in capsys.readouterr().err

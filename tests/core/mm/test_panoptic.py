@@ -91,5 +91,5 @@ def test_padding_is_cut_off() -> None:
 
 def test_a_head_without_maps_is_refused(built: BuiltModel, image: ImageInfo) -> None:
     plain = BuiltModel(built.module, object(), built.normalisation, {}, ())  # type: ignore[arg-type]
-    with pytest.raises(FinesegError, match="object makes no panoptic maps"):
+    with pytest.raises(FinesegError, match="object has no steps to give 'instances'"):
         predict_panoptic(plain, image, PREDICT, CPU)

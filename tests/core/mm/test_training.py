@@ -1,56 +1,26 @@
 """A training process without Ray: what it reports, and that a resumed training equals an undisturbed one."""
 
 import math
-import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from planted import Planted
 from small_models import small_model
+from training_cases import PREDICT, TRAIN, Recorder, weights
 
 from fineseg import FinesegError
 from fineseg.catalog import Catalog
 from fineseg.data.split import Split
 from fineseg.mm.training import TrainingJob, optimiser_config, schedule_config, train_model
-from fineseg.mm.training_hook import TrainingEvents
-from fineseg.mm.weights import read_checkpoint
-from fineseg.profile.schema import MetricTable, PredictTable, TrainTable
+from fineseg.profile.schema import MetricTable, TrainTable
 from fineseg.store import read_rows
-
-TRAIN = TrainTable(
-    epochs=3, lr=1e-3, batch=2, long_side=96, short_side=(64, 80), optimiser={"name": "adamw"}, schedule={"warmup": 2}
-)
-PREDICT = PredictTable(long_side=96, short_side=80, score_threshold=0.01)
 
 
 def job(split: Split, folder: Path, train: TrainTable = TRAIN) -> TrainingJob:
     folder.mkdir(parents=True, exist_ok=True)
     return TrainingJob(small_model(), train, PREDICT, MetricTable(), split, split, folder, folder)
-
-
-class Recorder:
-    """Keeps every checkpoint that a training reports."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.metrics: list[dict[str, Any]] = []
-        self.steps: list[int] = []
-
-    def checkpoint(self, metrics: Mapping[str, Any], folder: Path | None) -> None:
-        assert folder is not None
-        shutil.copytree(folder, self.folder / str(metrics["epoch"]))
-        self.metrics.append(dict(metrics))
-
-    def events(self, resume_from: Path | None = None) -> TrainingEvents:
-        return TrainingEvents(lambda step, total, note: self.steps.append(step), self.checkpoint, resume_from)
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return dict(read_checkpoint(folder / "weights.pth")["model"])
 
 
 def test_a_resumed_training_equals_an_undisturbed_one(rooms: Split, catalog: Catalog, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from profile_toys import PROFILE, toy_catalog
 
-from fineseg import Dataset, FinesegError, Head, NoOptions, Submission
+from fineseg import Dataset, FinesegError, Head, NoOptions, PanopticFuser, Submission
 from fineseg.catalog import Catalog, Entry, load_catalog
 from fineseg.errors import ProfileError
 from fineseg.profile import load_profile
@@ -296,14 +296,14 @@ def test_parts_go_with_a_panoptic_task() -> None:
     assert faults(tables) == [
         f"submission.format: 'zip' is of the task \"instance\"; {task}",
         f"data.dataset: 'photos' has no stuff, and {task}; install a plugin with a dataset that does",
-        f"models.a.head: 'boxes' makes no panoptic maps, and {task}; install a plugin with a head that does",
-        f"models.b.head: 'boxes' makes no panoptic maps, and {task}; install a plugin with a head that does",
-        f"combine: ensemblers merge instances, and {task}; leave it out: the model of the best PQ stands",
         f"data.validation.merge: ensemblers merge instances, and {task}; leave it out",
-        f"predict.tta: one view of an image is all that makes a panoptic map; leave it out, as {task}",
+        f"combine.ensembler: ensemblers merge instances, and {task}; choose a fuser, or dense = {{ ... }}",
     ]
     fitting = (
         Head("joined", "", NoOptions, build=print, gives=("instances", "semantic", "panoptic")),
+        Head("pixels", "", NoOptions, build=print, gives=("semantic",)),
+        Head("steps", "", NoOptions, build=print, gives=("instances", "semantic", "panoptic"), dense=True),
+        PanopticFuser("rule", "", NoOptions, build=print),
         Dataset("grounds", "", NoOptions, read=print, panoptic=True),
         Submission("maps", "", NoOptions, write=print, check=print, task="panoptic"),
     )
@@ -311,10 +311,73 @@ def test_parts_go_with_a_panoptic_task() -> None:
     tables = put(
         put(TOY, "competition", {"name": "toy", "task": "panoptic", "models": ["a"]}), "data.dataset", "grounds"
     )
-    with pytest.raises(ProfileError, match=r"models.a.head: 'boxes' makes no panoptic maps, .*; choose joined$"):
-        check_tables(tables, catalog, FILE)
-    tables = put(put(tables, "models.a.head", "joined"), "submission.format", "maps")  # b, not chosen, may be any
-    assert check_tables(tables, catalog, FILE).competition.task == "panoptic"
+    tables = put(tables, "submission.format", "maps")
+
+    def said(*changes: tuple[str, Any]) -> list[str]:
+        changed = tables
+        for key, value in changes:
+            changed = put(changed, key, value)
+        try:
+            check_tables(changed, catalog, FILE)
+        except ProfileError as error:
+            return [fault.removeprefix(f"{FILE}: ") for fault in error.faults]
+        return []
+
+    none = f"models: none makes panoptic maps, and {task}; choose joined or steps, or [combine] fuser = FUSER (rule)"
+    assert said() == said(("models.a.head", "pixels")) == [none]  # b, not chosen, may be any
+    assert said(("models.a.head", "joined")) == []
+    both, fuser = ("competition.models", ["a", "b"]), ("combine.fuser", "rule")
+    pixels = ("models.b.head", "pixels")
+    assert said(both, pixels, fuser) == []  # objects from the one, classes of pixels from the other
+    assert said(both, fuser) == [
+        f"models: none scores the class of every pixel, and {task}; choose joined or pixels or steps"
+    ]
+    assert said(both, pixels, fuser, ("combine.models", ["b"])) == [
+        f"combine.models: none finds instances, and {task}; choose boxes or joined or queries or steps"
+    ]
+    assert said(both, pixels, fuser, ("predict.semantic", "none")) == [
+        'predict.semantic: a fuser reads the scores of all classes, which "none" does not keep'
+    ]
+    assert said(both, pixels, fuser, ("combine.models", ["c"]))[0].startswith("combine.models: no chosen model c; ")
+    assert said(both, pixels, fuser, ("combine.held_out", ["c"])) == ["combine.held_out: no model c; known: a, b"]
+    for search, fault in (
+        ({"metric": "AP"}, 'combine.search.metric: no figure "AP"; known: PQ, PQth, PQst'),
+        (
+            {"space": {"least": {"choice": [1]}}},
+            "combine.search.space.least: the panoptic-fuser 'rule' has no such option",
+        ),
+        ({"thresholds": "per-class"}, 'combine: search of a fuser takes thresholds = "overall" or "none"'),
+    ):
+        assert said(both, pixels, fuser, ("combine.search", search))[0].startswith(fault)
+    dense = ("combine.dense", {"weights": {"a": 0.4, "b": 1.2}})
+    steps = [("models.a.head", "steps"), ("models.b.head", "steps")]
+    assert said(both, *steps, dense) == []
+    assert said(both, *steps[:1], pixels, dense) == [
+        "models.b.head: 'pixels' does not go step by step with others, as combine.dense needs"
+    ]
+    assert said(("competition.models", ["b"]), steps[1], ("combine.dense", {"weights": {"a": 1.0}})) == [
+        "combine.dense.weights: names no model that competition.models chooses"
+    ]
+    assert said(*steps[:1], ("predict.tta", ["turn"])) == []
+    assert said(("models.a.head", "joined"), ("predict.tta", ["turn"])) == [
+        "models.a.head: 'joined' makes its maps of one view; leave out predict.tta, or say models.a.predict.tta = []"
+    ]
+    assert said(*steps[:1], ("predict.tta", ["turn"]), ("predict.merge_views", "mean"))[0].startswith(
+        "models.a.head: the views of 'steps' become one map by shared proposals"
+    )
+    assert said(both, pixels, fuser, ("train.validate_every", 1)) == [
+        "models.b.head: 'pixels' finds no instances, whose AP is what validations measure; say "
+        "models.b.train.validate_every = 0"
+    ]
+    ways = "combine: must say one of ensembler, fuser, dense, not fuser and dense"
+    assert said(both, *steps, fuser, dense)[0] == ways
+    instance = put(put(TOY, "models.a.head", "pixels"), "combine.fuser", "rule")
+    with pytest.raises(ProfileError) as caught:
+        check_tables(instance, catalog, FILE)
+    assert [fault.removeprefix(f"{FILE}: ") for fault in caught.value.faults] == [
+        "models.a.head: 'pixels' finds no instances, and competition.task is \"instance\"",
+        'combine.fuser: makes panoptic maps, and competition.task is "instance"; choose an ensembler',
+    ]
 
 
 def test_a_layer_can_switch_views_off(load: Callable) -> None:

@@ -3,6 +3,7 @@
 import base64
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,26 @@ def test_a_page_holds_the_pictures(tmp_path: Path) -> None:
 
 def test_other_runs_have_no_such_section() -> None:
     assert panoptic(ReportData("t", "p", {}, {"models": {"m": {"segm": {"AP": 1.0}}}})) is None
+
+
+def test_a_fused_combination_of_models_without_maps(tmp_path: Path) -> None:
+    """One model's maps are the fuser's, another scores pixels alone; what is fused has no instances to rank."""
+    plain = data(tmp_path)
+    models = {"a": model(30.0, 9.0), "pixels": {"semantic": {"mIoU": 61.5}}, "objects": {"segm": {"AP": 70.0}}}
+    told = replace(
+        plain,
+        manifest={**plain.manifest, "profile": {"combine": {"fuser": {"name": "rule"}}}},
+        metrics={"models": models, "combined": {"panoptic": model(42.5, 0.0)["panoptic"]}, "fused alone": ["a"]},
+        class_pq={"a": (1.0, 2.0, 3.0), "combined": (4.0, math.nan, 6.0)},
+    )
+    text = panoptic(told) or ""
+    rows = dict(re.findall(r'<tr><th scope="row">(a|pixels|objects|combined)</th>(.*?)</tr>', text))
+    assert list(rows) == ["a", "pixels", "combined"]
+    cells = {name: re.findall(r"<td[^>]*>(.*?)</td>", row) for name, row in rows.items()}
+    assert [re.sub("<.*?>", "", cell) for cell in cells["pixels"]] == [NONE] * 9 + ["61.5"]
+    assert "Combined, the models reach 42.5 PQ: 12.5 points above the best single model, a, with 30.0." in text
+    assert "PQ combined" in text and "No maps of their own: a." in text
+    assert best_model(told.metrics) == "a"  # by PQ, not by the AP of a model without maps
+    table = scores(told) or ""
+    assert "combined" not in table and "pixels" not in table and "objects" in table and "points above" not in table
+    assert write_report(tmp_path / "report.html", told).stat().st_size > 1000

@@ -1,7 +1,6 @@
 """The report page: complete, self-contained, escaped; outlines against the masks they were traced from."""
 
 import base64
-import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -14,19 +13,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from report_cases import analysis
+from report_cases import HEIGHT, HOSTILE, WIDTH, curve, drawn_example, ellipse, made_up_run, metric, predicted
 
-from fineseg import Category, FinesegError, ImageInfo, Instances, TrueObject, make_instances
+from fineseg import Category, FinesegError, ImageInfo, TrueObject
 from fineseg.data import masks
 from fineseg.report.colours import Stroke, class_colour, model_stroke, text_on
 from fineseg.report.figures import line_chart, line_of, running_mean, thin
 from fineseg.report.gallery import gallery
 from fineseg.report.overlays import LARGE, THUMB, Thing, load_photo, mask_path, on_canvas, shapes, true_things
-from fineseg.report.page import SECTIONS, Example, ReportData, write_report
+from fineseg.report.page import SECTIONS, ReportData, write_report
 from fineseg.report.sections import best_model, scores, training_curves, what_ran
 
-HOSTILE = "<script>alert('sofa')</script>"
-HEIGHT, WIDTH = 300, 400
 VOID = {"meta", "link", "br", "img", "input"}
 
 
@@ -65,113 +62,10 @@ class Page(HTMLParser):
         return [value for _, attributes in self.attributes if (value := attributes.get(name)) is not None]
 
 
-def ellipse(centre: tuple[int, int], axes: tuple[int, int], hole: float = 0.0) -> np.ndarray:
-    canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
-    cv2.ellipse(canvas, centre, axes, 0, 0, 360, 1, -1)
-    if hole:
-        cv2.ellipse(canvas, centre, (int(axes[0] * hole), int(axes[1] * hole)), 0, 0, 360, 0, -1)
-    return canvas.astype(bool)
-
-
-def predicted(image_id: int, found: list[tuple[int, float, np.ndarray]]) -> Instances:
-    counts = [masks.encode(mask) for *_, mask in found]
-    labels, values = [label for label, *_ in found], [score for _, score, _ in found]
-    return make_instances(image_id, (HEIGHT, WIDTH), labels, values, masks.boxes(counts, HEIGHT, WIDTH), counts)
-
-
-GROUPS = ("worst", "best", "random")
-
-
-def drawn_example(folder: Path, number: int) -> Example:
-    """An image with a ring (RLE) and a rectangle (polygon), and what two models and their ensemble say of it."""
-    ring = ellipse((130 + 4 * number, 140), (90, 80), hole=0.5)
-    pixels = np.random.default_rng(number).normal(200, 12, (HEIGHT, WIDTH, 3)).clip(0, 255).astype(np.uint8)
-    pixels[ring] = (60, 90, 160)
-    pixels[60:240, 280:370] = (120, 60, 60)
-    file = folder / f"room {number}.jpg"
-    cv2.imwrite(str(file), pixels)
-    rle = {"size": [HEIGHT, WIDTH], "counts": masks.encode(ring)}
-    truth = (
-        TrueObject(1, 0, (40, 60, 220, 220), rle, float(ring.sum())),  # type: ignore[arg-type]
-        TrueObject(2, 1, (280, 60, 370, 240), [[280, 60, 370, 60, 370, 240, 280, 240]], 16200.0, crowd=number == 1),
-    )
-    plate = np.zeros((HEIGHT, WIDTH), bool)
-    plate[66:236, 284:366] = True
-    weak = [(0, 0.71, ring), (1, 0.29, plate)]
-    strong = [(0, 0.93, ring), (1, 0.88, plate), (2, 0.05, plate)]
-    models = {"weak": predicted(number, weak), "strong": predicted(number, strong)}
-    image, scores = ImageInfo(number, file, WIDTH, HEIGHT), {"weak": 12.4, "strong": 98.6}
-    return Example(image, truth, models, predicted(number, strong), GROUPS[number % 3], scores)
-
-
-def curve(steps: int) -> list[dict[str, float]]:
-    rows: list[dict[str, float]] = []
-    for step in range(1, steps + 1):
-        loss = 2 * math.exp(-step / steps) + 0.1 * math.sin(step)
-        rows.append({"step": step, "epoch": 1, "lr": 2e-6, "loss": loss, "loss_cls": loss / 3, "loss_mask": loss / 2})
-    return [*rows, {"step": steps, "epoch": 1, "AP": 31.4, "AP50": 50.0}]
-
-
-COST = {"steps": 36000, "seconds": 90.0, "cpu_hours": 0.05, "gpu_hours": 0}
-
-
-def manifest() -> dict[str, Any]:
-    return {
-        "command": ["fineseg", "run", "my rooms.toml"],
-        "profile": {"competition": {"name": "rooms"}, "combine": {"ensembler": "soft"}, "note": HOSTILE},
-        "environment": {
-            "python": "3.11.2",
-            "platform": "Linux",
-            "processor": "x86_64",
-            "versions": {"torch": "2.13.0", "ray": None},
-            "plugins": {"fineseg-rooms": "0.1.0"},
-        },
-        "git": {"commit": "4be1d0a6c9", "dirty": True},
-        "data": {"root": "data", "splits": {"val": {"images": 1234, "objects": 5678, "digest": "abcdef" * 8}}},
-        "trainings": {
-            m: {"key": "0123", "folder": f"/store/{m}", "steps": 36000, "seconds": 90.0} for m in ("weak", "strong")
-        },
-        "predictions": {"weak val": "0456"},
-        "work": {"optimizer_steps": 72000, "forward_passes": 2468},
-        "cost": {
-            "rows": [{"stage": "train", "models": ["weak"], "now": COST, "ever": COST}],
-            "now": COST,
-            "ever": COST,
-        },
-        "seconds": {"prepare": 0.4, "train": 180.0, "predict": 61.0},
-        "hardware": {"cpus": 2, "memory_gib": 15.6, "gpus": []},
-        "started": "2020-07-01T12:00:00+00:00",
-    }
-
-
-def metric(ap: float | None) -> dict[str, dict[str, float | None]]:
-    return {"segm": {"AP": ap, "AP50": 61.2, "AP75": 44.4, "APs": None, "APm": 30.0, "APl": 55.5}}
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
     """Report data of a made-up run of two models over ten drawn images."""
-    folder = tmp_path_factory.mktemp("rooms")
-    return ReportData(
-        title=f"Rooms {HOSTILE}",
-        profile="my rooms.toml",
-        manifest=manifest(),
-        metrics={"models": {"weak": metric(41.26), "strong": metric(45.31)}, "combined": metric(48.02)},
-        per_class={
-            "weak": (40.0, 42.5, math.nan),
-            "strong": (44.0, 46.6, math.nan),
-            "combined": (48.0, 46.0, math.nan),
-        },
-        per_area={
-            name: [{"small": 10.0, "large": math.nan}, {"small": math.nan, "large": 51.5}, {}]
-            for name in ("weak", "strong", "combined")
-        },
-        categories=(Category(3, HOSTILE), Category(7, "wardrobe"), Category(9, "lamp")),
-        analyses={name: analysis(50.0, classes=3) for name in ("weak", "strong", "combined")},
-        curves={"weak": curve(500), "strong": curve(60)},
-        examples=[drawn_example(folder, number) for number in range(10)],
-        submission=folder / "submission.zip",
-    )
+    return made_up_run(tmp_path_factory.mktemp("rooms"))
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +170,30 @@ def test_curves_show_loss_ap_and_learning_rate(data: ReportData) -> None:
     assert "loss_mask" in markup
     assert "#000000" not in markup  # every stroke and letter follows the page's colours
     assert training_curves(replace(data, curves={"weak": []})) is None
+
+
+def test_curves_show_what_the_tasks_weighed(data: ReportData) -> None:
+    weighed = [
+        {"step": step, "loss": 2 - step / 10, "task_weight.instance": 1 / step, "task_weight.end/semantic": step}
+        for step in range(1, 40)
+    ]
+    markup = training_curves(replace(data, curves={"weak": curve(60), "strong": weighed})) or ""
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", markup)
+    assert captions[-1] == "Task weights of strong" and len([c for c in captions if "Task weights" in c]) == 1
+    assert "Task weights of strong over steps: 1 to 0.02564 at step 39; 1 to 39 at step 39" in markup
+    chart = markup[markup.index("Weights of strong") :]
+    assert "end/semantic" in chart and "instance" in chart and "task_weight" not in chart
+    assert "Training loss over steps" in markup and "1.9 to -1.9 at step 39" in markup
+
+
+def test_a_negative_loss_is_drawn() -> None:
+    """A balanced loss may be below 0: the axis goes as far."""
+    rows = [{"step": step, "loss": value} for step, value in enumerate((3.0, 1.0, -2.0, -3.0))]
+    markup = training_curves(ReportData("", "", {}, curves={"m": rows})) or ""
+    ticks = [
+        float(text.replace("\N{MINUS SIGN}", "-")) for text in re.findall(r">(\N{MINUS SIGN}?[\d.]+)</text>", markup)
+    ]
+    assert min(ticks) <= -2
 
 
 def test_charts_are_well_formed_and_repeatable() -> None:

@@ -132,7 +132,7 @@ def test_truth_is_perfect_and_the_best_model_stands_for_all(bench: tuple[Context
     assert maps["blind"].semantic is None and "mIoU" not in maps["blind"].figures()
     chosen = combine_role(context, prepared, predicted, {}, "validation", maps)
     assert chosen is predicted["perfect", "validation"]
-    table = metrics_table({"perfect": {}, "blind": {}, "combined": {}}, {}, maps, "perfect")
+    table = metrics_table({}, {}, maps | {"combined": maps["perfect"]})
     assert table["combined"] == table["models"]["perfect"]
     assert table["models"]["perfect"]["panoptic"]["All"]["pq"] == 100.0
     assert list(table["models"]["blind"]) == ["panoptic"]
@@ -148,7 +148,7 @@ def load_profile_of_instances(context: Context) -> Any:
 def test_an_image_without_a_map_is_an_error(bench: tuple[Context, Prepared], rooms: Split) -> None:
     context, prepared = bench
     predicted, _ = store_answers(context, rooms, "m", bare, leave_out=1)
-    with pytest.raises(FinesegError, match="model m: 2 of 3 images have a panoptic map"):
+    with pytest.raises(FinesegError, match="model m: 2 of 3 images are predicted"):
         evaluate_panoptic(context, prepared, predicted)
 
 

@@ -10,19 +10,23 @@ from e_ups_cases import SIDE, THINGS, built_e_ups, drawn, found_maps, spread
 from e_ups_loops import iou
 
 from fineseg import PanopticFrame
-from fineseg_e_ups.ensemble import (
+from fineseg.mm.dense import (
+    PLAIN,
     MaskMean,
     Mean,
     Member,
     ScoreMean,
     SemanticMean,
+    Sight,
     Spaces,
-    panoptic_ensemble,
+    dense_ensemble,
     share_proposals,
 )
+from fineseg.mm.views import Frame
 from fineseg_e_ups.panoptic import Objects, choose_boxes, panoptic_map
 
 FRAME = PanopticFrame((SIDE, SIDE), (60, 55), (80, 77))
+SIGHT = Sight(Frame(FRAME.original, FRAME.size), FRAME.padded)
 PUBLISHED = [0.4, 1.2, 1.1, 1.3]
 KINDS = ("probability", "logit")
 EVERY_SPACE = [Spaces(*kinds) for kinds in itertools.product(KINDS, repeat=3)]
@@ -47,7 +51,18 @@ def image() -> torch.Tensor:
 
 
 def member(predictor, image: torch.Tensor, weight: float) -> Member:
-    return Member(predictor, lambda: predictor.encode(image), weight)
+    return Member(predictor, lambda: predictor.encode(image), weight, SIGHT)
+
+
+def panoptic_ensemble(members, spaces: Spaces = PLAIN):
+    """Return the map alone; of other objects there are none."""
+    return dense_ensemble(
+        members, lambda boxes, scores: (boxes.new_zeros(0, 4), scores.new_zeros(0), no_labels()), spaces
+    )
+
+
+def no_labels() -> torch.Tensor:
+    return torch.zeros(0, dtype=torch.long)
 
 
 # --------------------------------------------------------------- whole ensemble
@@ -60,7 +75,7 @@ def test_one_model_or_copies_of_it_are_that_model(four, image, spaces: Spaces, w
     predictor = four[1 if len(weights) == 1 else 2]
     (wanted,) = found_maps(predictor, predictor.encode(image), [FRAME])
     copies = [member(predictor, image, weight) for weight in weights]
-    found = panoptic_ensemble(copies, FRAME, predictor.rules, spaces)
+    found = panoptic_ensemble(copies, spaces)
     assert any(label < THINGS for label in wanted.labels)
     assert found.labels == wanted.labels
     assert float((found.ids != wanted.ids).float().mean()) < 1e-3  # rounding, where two channels are as good
@@ -70,7 +85,7 @@ def test_one_model_or_copies_of_it_are_that_model(four, image, spaces: Spaces, w
 @torch.no_grad()
 def test_four_models_step_by_step(four, image, spaces: Spaces) -> None:
     rules = four[0].rules
-    found = panoptic_ensemble([member(*pair) for pair in each(four, image, PUBLISHED)], FRAME, rules, spaces)
+    found = panoptic_ensemble([member(*pair) for pair in each(four, image, PUBLISHED)], spaces)
     features = [predictor.encode(image) for predictor in four]
     sides = [FRAME.size]
     every = list(zip(four, features, strict=True))
@@ -110,11 +125,7 @@ def average(tensors) -> torch.Tensor:
 
 @torch.no_grad()
 def test_only_the_weights_ratios_count(four, image) -> None:
-    rules = four[0].rules
-    found = [
-        panoptic_ensemble([member(*p) for p in each(four, image, [w * k for w in PUBLISHED])], FRAME, rules)
-        for k in (1.0, 8.0)
-    ]
+    found = [panoptic_ensemble([member(*p) for p in each(four, image, [w * k for w in PUBLISHED])]) for k in (1.0, 8.0)]
     assert found[0].labels == found[1].labels and (found[0].ids == found[1].ids).all()
 
 
@@ -124,7 +135,7 @@ def test_no_map_of_a_model_outlives_its_turn(four, image, monkeypatch) -> None:
     for predictor in four:
         for name, most in (("encode", 0), ("semantic", 5)):  # a pyramid of five levels, while it is looked at
             monkeypatch.setattr(predictor, name, watched(getattr(predictor, name), alive, most))
-    panoptic_ensemble([member(*pair) for pair in each(four, image, PUBLISHED)], FRAME, four[0].rules)
+    panoptic_ensemble([member(*pair) for pair in each(four, image, PUBLISHED)])
     assert len(alive) == 4 * (3 * 5 + 1)
     assert not [ref for ref in alive if ref() is not None]
 

@@ -66,7 +66,7 @@ def test_nothing_detected(predictor) -> None:
 def test_offered() -> None:
     (head,) = fineseg_heads()
     assert (head.name, head.options) == ("e-ups", EUPSOptions)
-    assert head.shares_proposals and head.panoptic
+    assert head.shares_proposals and head.dense and head.gives == ("instances", "semantic", "panoptic")
     for name in head.prediction_only:
         group, key = name.split(".")
         assert key in type(getattr(EUPSOptions(), group)).model_fields

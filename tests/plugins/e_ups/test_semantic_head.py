@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.ops import deform_conv2d
 from torchvision.ops import roi_align as peer_align
 
+from fineseg_e_ups.deform import sampled_conv
 from fineseg_e_ups.semantic import DeformConv, SemanticHead, pixel_loss, roi_loss, roi_truth
 
 WIDTH, CHANNELS, CLASSES = 4, 6, 5
@@ -43,6 +44,18 @@ def test_deformable_conv_is_torchvision_s(size: tuple[int, int]) -> None:
     x = torch.randn(2, 3, *size)
     wanted = deform_conv2d(x, conv.conv_offset(x), conv.weight, conv.bias, padding=1)
     torch.testing.assert_close(conv(x), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(7, 9), (2, 5), (1, 1)])
+def test_gradients_of_the_sampled_conv_are_torchvision_s(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    drawn = torch.randn(2, 3, *size), torch.randn(2, 18, *size) * 2, torch.randn(5, 3, 3, 3)  # some lie far outside
+    given = [each.double().requires_grad_() for each in drawn]
+    mine, theirs = sampled_conv(*given), deform_conv2d(*given, padding=1)
+    torch.testing.assert_close(mine, theirs)
+    weights = torch.randn_like(mine)
+    found = torch.autograd.grad((mine * weights).sum(), given)
+    torch.testing.assert_close(found, torch.autograd.grad((theirs * weights).sum(), given))
 
 
 def test_it_starts_as_a_plain_conv() -> None:

@@ -1,0 +1,41 @@
+"""The deformable semantic head: scores of all classes and what HTC adds to its RoIs, from four levels at once.
+
+Letters: B images, C classes, D channels of the pyramid, h and w sides at 1/4 of the image's H and W.
+"""
+
+from collections.abc import Sequence
+
+from mmengine.model import kaiming_init
+from torch import Tensor, nn
+
+from fineseg_e_ups.semantic import LEVELS, STRIDE, SemanticHead, pixel_loss
+
+
+class DeformableSemanticHead(nn.Module):
+    """UPSNet's deformable branch in the place of HTC's semantic head: it calls both with a pyramid and a truth alike.
+
+    Of each level's `width` channels, side by side at 1/4, one 1x1 convolution makes the scores, another the embedding.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, width: int = 128, loss_weight: float = 0.2) -> None:
+        super().__init__()
+        self.branch = SemanticHead(in_channels, num_classes, width)
+        self.embedding = nn.Conv2d(LEVELS * width, in_channels, 1)
+        self.num_classes, self.loss_weight = num_classes, loss_weight
+
+    def init_weights(self) -> None:
+        """Initialise the branch as UPSNet does, its offsets at zero, and draw the embedding from He's distribution."""
+        self.branch.init_weights()
+        kaiming_init(self.embedding)
+
+    def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Turn the pyramid, finest first, into logits [B, C, h, w] and the embedding [B, D, h, w]."""
+        features = self.branch.features(levels)
+        return self.branch.score(features), self.embedding(features).relu()
+
+    def loss(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """Return the weighted cross entropy of logits [B, C, h, w], its mean over the pixels that count.
+
+        truth [B, 1, H, W] are labels, 255 where nothing counts; every fourth pixel is read.
+        """
+        return pixel_loss(logits, truth[:, 0, ::STRIDE, ::STRIDE].long()) * self.loss_weight

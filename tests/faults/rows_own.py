@@ -1,0 +1,62 @@
+"""Faults of a first profile for somebody's own data, `new`, and of runs side by side, `board` and `diff`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults.place import Row, cut, edited, folder_at, gone, holds, nothing
+
+from fineseg.proposal.measure import Machine
+
+TRAIN = "data/annotations/instances_train.json"
+NEW = f"new n.toml --coco {TRAIN} --images data/train"
+STORE = (".fineseg*",)
+
+
+def no_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it be a laptop without a network: neither is what these rows are about."""
+    monkeypatch.setattr("fineseg.proposal.surroundings.this_machine", lambda: Machine(2, 8.0))
+    monkeypatch.setattr("fineseg.proposal.surroundings.answers", lambda address: False)
+
+
+def one_image(document: dict[str, Any]) -> None:
+    """Leave the image of the first object."""
+    first = document["annotations"][0]
+    document["annotations"] = [first]
+    document["images"] = [image for image in document["images"] if image["id"] == first["image_id"]]
+
+
+def sweep_folder(folder: Path) -> None:
+    (folder / "runs" / "s").mkdir(parents=True)
+    (folder / "runs" / "s" / "sweep.json").write_text("{}")
+
+
+def run_without_scores(folder: Path) -> None:
+    (folder / "runs" / "r").mkdir(parents=True)
+    (folder / "runs" / "r" / "manifest.json").write_text(json.dumps({}))
+
+
+ROWS = [
+    Row("new: a file is there", nothing, NEW.replace("n.toml", "c.toml"), patch=no_look),
+    Row("new: no annotations", gone(TRAIN), NEW, patch=no_look),
+    Row("new: annotations cut off", cut(TRAIN), NEW, patch=no_look),
+    Row("new: annotations without labels", edited(TRAIN, lambda d: d.pop("annotations")), NEW, patch=no_look),
+    Row("new: annotations without objects", edited(TRAIN, lambda d: d["annotations"].clear()), NEW, patch=no_look),
+    Row("new: one image", edited(TRAIN, one_image), NEW, patch=no_look),
+    Row("new: no folder of images", nothing, NEW.replace("data/train", "nowhere"), patch=no_look),
+    Row("new: other folder of images", nothing, NEW.replace("data/train", "data/annotations"), STORE, no_look),
+    Row("new: a picture is none", holds("data/train/2.png", "text"), NEW, STORE, no_look),
+    Row("new: no weights", nothing, f"{NEW} --weights w.pth", patch=no_look),
+    Row("new: weights that do not answer", nothing, f"{NEW} --weights http://localhost:1/w.pth", patch=no_look),
+    Row("new: two ways to score", nothing, f"{NEW} --val v.json --val-fraction 0.2"),
+    Row("new: folder of no annotations", nothing, f"{NEW} --val-images data/val"),
+    Row("new: all is held out", nothing, f"{NEW} --val-fraction 1"),
+    Row("new: another task", nothing, f"{NEW} --task boxes"),
+    Row("board: no folder", nothing, "board nowhere"),
+    Row("board: a file", nothing, "board c.toml"),
+    Row("board: no such figure", folder_at("runs"), "board --metric AP", ("runs/.board.sqlite",)),
+    Row("diff: no folder", nothing, "diff nowhere data"),
+    Row("diff: a folder of a sweep", sweep_folder, "diff runs/s runs/s"),
+    Row("diff: a run that is not through", run_without_scores, "diff runs/r runs/r"),
+]

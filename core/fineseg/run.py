@@ -20,6 +20,7 @@ from fineseg.cost import Meter, rows_before
 from fineseg.metrics.figures import panoptic_figures
 from fineseg.metrics.mask_ap import APResult
 from fineseg.profile.budget import Budget
+from fineseg.profile.combine_schema import DENSE
 from fineseg.profile.load import Loaded
 from fineseg.scheduling.scheduler import Scheduler
 from fineseg.scheduling.session import RaySettings
@@ -97,7 +98,7 @@ def run(
         predicted = merge_answers(context, prepared, predicted, folds)
         combined = combine_roles(context, prepared, predicted, results, maps, dense)
     with watch.stage("evaluate"):
-        whole = score(context, prepared, {(COMBINED, "validation"): combined["validation"]}, submitted=True)
+        whole = score(context, prepared, together(context, dense, combined), submitted=True)
         results, maps = results | whole[0], maps | whole[1]
     metrics = metrics_table(results, folds, maps) | search_record(context, combined["validation"])
     write_json(out / "metrics.json", metrics)
@@ -118,6 +119,15 @@ def run(
     told = Outcome(facts, watch.seconds, metrics, results, analysed, made, submission, maps)
     _say_result(console, metrics, submission, write_run(context, prepared, told, out), sum(watch.seconds.values()))
     return out
+
+
+def together(
+    context: Context, dense: Mapping[str, Predicted], combined: Mapping[str, Predicted]
+) -> dict[tuple[str, str], Predicted]:
+    """Return what several models say of the validation split: the combination, and before a fuser's an ensemble."""
+    table = context.profile.combine
+    fused = {(DENSE, "validation"): dense["validation"]} if dense and table is not None and table.fuser else {}
+    return {**fused, (COMBINED, "validation"): combined["validation"]}
 
 
 def score(

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from fineseg.catalog import Catalog
 from fineseg.metrics.figures import figure_names
 from fineseg.profile.base import PartChoice
-from fineseg.profile.combine_schema import CombineTable, SpaceTable
+from fineseg.profile.combine_schema import DENSE, CombineTable, SpaceTable
 from fineseg.profile.faults import faults_of, suggest
 from fineseg.profile.layers import at
 from fineseg.profile.space import corners
@@ -33,10 +33,11 @@ def combine_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
         for name in named
         if every and name not in every
     ]
+    known = chosen if table.dense is None else [DENSE, *chosen]
     faults += [
-        f"combine.models: no chosen model {name}; {suggest(name, chosen)}"
+        f"combine.models: no chosen model {name}; {suggest(name, known)}"
         for name in table.models or ()
-        if chosen and name not in chosen
+        if chosen and name not in known
     ]
     if weights and chosen and not faults and not set(weights) & set(chosen):
         faults.append("combine.dense.weights: names no model that competition.models chooses")

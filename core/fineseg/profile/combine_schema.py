@@ -9,7 +9,9 @@ from fineseg.profile.base import PartChoice, Table
 
 Space = Literal["probability", "logit"]
 WAYS = ("ensembler", "fuser", "dense")
-"""What `[combine]` may make one of several models by: one of these."""
+"""What `[combine]` may make one of several models by: one of these, or a fuser of models some of which are dense."""
+DENSE = "dense"
+"""Name of what a dense ensemble says, where it is one of the models that a fuser is given."""
 
 
 class SpaceTable(Table):
@@ -96,9 +98,14 @@ class CombineTable(Table):
         default=None,
         description="panoptic-fuser part: a map of what several models say; of its models alone where they make none",
     )
-    dense: DenseTable | None = Field(default=None, description="panoptic models that look at each image together")
+    dense: DenseTable | None = Field(
+        default=None,
+        description="panoptic models that look at each image together; to a fuser they are one model, `dense`",
+    )
     models: tuple[str, ...] | None = Field(
-        default=None, description="models that are fused, in this order; all chosen ones if absent", min_length=1
+        default=None,
+        description="models that are fused, in this order; if absent all chosen ones, dense ones together",
+        min_length=1,
     )
     held_out: tuple[str, ...] = Field(
         default=(),
@@ -117,13 +124,15 @@ class CombineTable(Table):
     @model_validator(mode="after")
     def _one_way(self) -> "CombineTable":
         ways = [name for name in WAYS if getattr(self, name) is not None]
-        if len(ways) != 1:
+        if len(ways) != 1 and ways != ["fuser", "dense"]:
             raise ValueError(f"must say one of {', '.join(WAYS)}, not {' and '.join(ways) or 'none'}")
+        if self.fuser is not None and self.dense is not None and len(self.dense.weights) < 2:
+            raise ValueError("dense.weights must name the models, two or more, that are one to the fuser")
         if self.fuser is None and self.models is not None:
             raise ValueError("models says what is fused: it goes with a fuser")
         if self.ensembler is None and self.calibration != "none":
             raise ValueError("calibration is of what an ensembler merges")
-        if self.dense is not None and self.search is not None:
+        if self.dense is not None and self.fuser is None and self.search is not None:
             raise ValueError("search is of what is combined from the store, by an ensembler or a fuser")
         if self.fuser is not None and self.search is not None and self.search.thresholds == "per-class":
             raise ValueError('search of a fuser takes thresholds = "overall" or "none"')

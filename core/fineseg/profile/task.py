@@ -5,6 +5,7 @@ from typing import Any
 
 from fineseg.catalog import Catalog
 from fineseg.parts import Dataset, Head, Output, Part, Submission
+from fineseg.profile.combine_schema import DENSE
 
 PANOPTIC: Output = "panoptic"
 WHY = f'competition.task is "{PANOPTIC}"'
@@ -62,10 +63,8 @@ def _model_faults(tables: Mapping[str, Any], catalog: Catalog, heads: Mapping[st
     combine = _value(tables, "combine")
     if "ensembler" in combine:
         return [f"combine.ensembler: ensemblers merge instances, and {WHY}; choose a fuser, or dense = {{ ... }}"]
-    if "fuser" in combine:
-        return _fuser_faults(tables, catalog, heads)
-    faults = []
-    if heads and not any(PANOPTIC in head.gives for head in heads.values()):
+    faults = _fuser_faults(tables, catalog, heads) if "fuser" in combine else []
+    if "fuser" not in combine and heads and not any(PANOPTIC in head.gives for head in heads.values()):
         fusers = catalog.names("panoptic-fuser")
         fuse = f", or [combine] fuser = FUSER ({', '.join(fusers)})" if fusers and "dense" not in combine else ""
         faults.append(f"models: none {WORDS[PANOPTIC]}, and {WHY}; {_fitting(catalog, 'head')}{fuse}")
@@ -80,6 +79,8 @@ def _model_faults(tables: Mapping[str, Any], catalog: Catalog, heads: Mapping[st
 def _fuser_faults(tables: Mapping[str, Any], catalog: Catalog, heads: Mapping[str, Head]) -> list[str]:
     """Return a line for each thing that a fuser needs and none of the models that it is given gives."""
     chosen = _value(tables, "combine").get("models")
+    if isinstance(chosen, list | tuple) and DENSE in chosen:
+        chosen = [*chosen, *_value(_value(_value(tables, "combine"), "dense"), "weights")]
     named = {name: head for name, head in heads.items() if not isinstance(chosen, list | tuple) or name in chosen}
     where = "models" if chosen is None else "combine.models"
     outputs: tuple[Output, ...] = ("instances", "semantic")

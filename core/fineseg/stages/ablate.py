@@ -153,7 +153,7 @@ def _score(context: Context, prepared: Prepared, outcome: Outcome) -> None:
         maps = evaluate_maps(context, prepared, predicted)
         if outcome.row.scores == COMBINED:
             dense = predict_dense(context, prepared, {HELD_OUT: outcome.trained})
-            role = dense.get(HELD_OUT) or combine_role(context, prepared, predicted, results, HELD_OUT, maps)
+            role = combine_role(context, prepared, predicted, results, HELD_OUT, maps, dense)
             combined = {(COMBINED, HELD_OUT): role}
             results |= evaluate_models(context, prepared, combined, submitted=True)
             maps |= evaluate_maps(context, prepared, combined)

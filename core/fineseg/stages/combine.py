@@ -1,7 +1,7 @@
 """combine: several models' stored predictions into one, weighed by what the evaluate stage measured."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from fineseg.data.split import ImageInfo, Split
 from fineseg.metrics.mask_ap import APResult, model_score
 from fineseg.parts import Merge, ModelScore
 from fineseg.predictions import Instances, make_instances, write_instances
+from fineseg.profile.combine_schema import DENSE
 from fineseg.runs import part_key
 from fineseg.stages.context import Context
 from fineseg.stages.evaluate_panoptic import PanopticScores
@@ -28,9 +29,10 @@ def combine_roles(
     panoptic: Mapping[str, PanopticScores],
     dense: Mapping[str, Predicted],
 ) -> dict[str, Predicted]:
-    """Combine the models on the validation and on the test split; `dense` is what they say together, by role."""
-    return dict(dense) or {
-        role: combine_role(context, prepared, predicted, results, role, panoptic) for role in ("validation", "test")
+    """Combine the models on the validation and on the test split; `dense` is what some say together, by role."""
+    return {
+        role: combine_role(context, prepared, predicted, results, role, panoptic, dense)
+        for role in ("validation", "test")
     }
 
 
@@ -41,22 +43,29 @@ def combine_role(
     results: Mapping[str, Mapping[str, APResult]],
     role: str,
     panoptic: Mapping[str, PanopticScores] | None = None,
+    dense: Mapping[str, Predicted] | None = None,
 ) -> Predicted:
     """Combine the models on one split; without `[combine]`, or of one alone, the best model stands for them.
 
-    The best is that of the highest AP, or, of those that make panoptic maps, of the highest PQ.
+    The best is that of the highest AP, or, of those that make panoptic maps, of the highest PQ. `dense` is what models
+    say together, by role: it stands for them all, or is one of a fuser's models in the place of its own.
     """
     models = [model for model, found in predicted if found == role]
     table = context.profile.combine
-    if table is None or table.dense is not None:
-        alone = table.dense.weights if table is not None and table.dense is not None else {}
-        models = [model for model in models if not alone or model in alone]
+    ensembled = table.dense.weights if table is not None and table.dense is not None else {}
+    if table is None or (table.fuser is None and table.dense is not None):
+        if dense:
+            return replace(dense[role], model="combined")
+        models = [model for model in models if not ensembled or model in ensembled]
         if panoptic:
             models = [model for model in models if panoptic[model].quality is not None]
         ranks = {model: panoptic[model].pq if panoptic else results[model]["segm"].summary["AP"] for model in models}
         return predicted[max(models, key=lambda model: -np.inf if np.isnan(ranks[model]) else ranks[model]), role]
     if table.fuser is not None:
-        members = [(predicted[model, role], predicted[model, "validation"]) for model in table.models or models]
+        answers = {**predicted, **{(DENSE, place): found for place, found in (dense or {}).items()}}
+        if dense:
+            models = [DENSE, *(model for model in models if model not in ensembled)]
+        members = [(answers[model, role], answers[model, "validation"]) for model in table.models or models]
         return fuse(context, prepared, members, name="combined", search=True)
     ranges = context.profile.metric.area_ranges
     scores = [model_score(model, results[model]["segm"], ranges) for model in models]

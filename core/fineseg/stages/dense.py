@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fineseg.data.split import Split
 from fineseg.parts import Output
+from fineseg.profile.combine_schema import DENSE
 from fineseg.runs import prediction_key
 from fineseg.scheduling.orders import PredictionOrder
 from fineseg.stages.context import Context
@@ -13,7 +14,6 @@ from fineseg.stages.prepare import Prepared
 from fineseg.stages.train import Trained
 from fineseg.store import content_key
 
-NAME = "combined"
 EVERYTHING: tuple[Output, ...] = ("instances", "semantic", "panoptic")
 RECIPE = 1
 """Raise it when the same models say something else together."""
@@ -46,13 +46,15 @@ def predict_dense(
             members = {name: own[profile.model_of(name)] for name in names}
             key = _key(context, members, part.digests[split.name])
             files = shards_of(split, profile.predict.shard, context.store.folder("predict", key))
-            found.setdefault(role, []).append(Predicted(NAME, role, key, tuple(files.values()), gives=EVERYTHING))
+            shards = tuple(files.values())
+            each = tuple(Predicted(name, role, key, shards, entry.weights) for name, entry in members.items())
+            found.setdefault(role, []).append(Predicted(DENSE, role, key, shards, members=each, gives=EVERYTHING))
             if context.store.finished("predict", key) is None and key not in keys:
-                keys[key] = NAME
-                orders += _orders(f"{NAME} {role}", members, role, files)
+                keys[key] = DENSE
+                orders += _orders(f"{DENSE} {role}", members, role, files)
     if keys:
         run_orders(context, prepared, keys, orders)
-    return {role: join_folds(prepared, NAME, role, parts) for role, parts in found.items()}
+    return {role: join_folds(prepared, DENSE, role, parts) for role, parts in found.items()}
 
 
 def _key(context: Context, members: Mapping[str, Trained], digest: str) -> str:

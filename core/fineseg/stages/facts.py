@@ -104,7 +104,8 @@ def _combination(profile: Profile) -> str:
     if table is None:
         return "none: the best model alone"
     choice = table.ensembler or table.fuser
-    return "dense ensemble" if choice is None else choice.name
+    words = ["dense ensemble"] if table.dense is not None else []
+    return ", ".join(words + ([choice.name] if choice is not None else []))
 
 
 def find_seeds(profile: Mapping[str, Any]) -> dict[str, int]:

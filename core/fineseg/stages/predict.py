@@ -24,7 +24,8 @@ class Predicted:
 
     With folds the trainings of a model make `parts`: each says something of its own fold, which together is an answer,
     or each of the whole test split, which is one only when they are merged: such an answer has no `files` before.
-    `gives` says what the answer tells; files of instances are there in any case.
+    `members` are those of an ensemble that says one thing together, each with its own weights. `gives` says what the
+    answer tells; files of instances are there in any case.
     """
 
     model: str
@@ -33,12 +34,13 @@ class Predicted:
     files: tuple[Path, ...]
     weights: Path | None = None
     parts: tuple["Predicted", ...] = ()
+    members: tuple["Predicted", ...] = ()
     gives: tuple[Output, ...] = ("instances",)
 
     @property
     def entries(self) -> tuple["Predicted", ...]:
-        """What single trainings said."""
-        return self.parts or (self,)
+        """What single trainings said, alone or with others."""
+        return tuple(entry for part in self.parts for entry in part.entries) or self.members or (self,)
 
     @property
     def folders(self) -> dict[str, Path]:

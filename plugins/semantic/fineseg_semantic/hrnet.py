@@ -56,7 +56,7 @@ class HRNet(hrnet.HRNet):  # type: ignore[misc]
                 maps = self._exchange(module, maps)
         return (first, *maps)
 
-    def _exchange(self, module: nn.Module, maps: list[Tensor]) -> list[Tensor]:
+    def _exchange(self, module: Any, maps: list[Tensor]) -> list[Tensor]:
         """Take each map through its branch, then give each the sum of what all have seen, brought to its size."""
         seen = [self._through(branch, x) for branch, x in zip(module.branches, maps, strict=True)]
         return [

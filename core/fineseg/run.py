@@ -20,14 +20,13 @@ from fineseg.cost import Meter, rows_before
 from fineseg.metrics.figures import panoptic_figures
 from fineseg.metrics.mask_ap import APResult
 from fineseg.profile.budget import Budget
-from fineseg.profile.combine_schema import DENSE
 from fineseg.profile.load import Loaded
 from fineseg.scheduling.scheduler import Scheduler
 from fineseg.scheduling.session import RaySettings
 from fineseg.stages.analyse import analyse_all
 from fineseg.stages.combine import combine_roles
 from fineseg.stages.context import Context
-from fineseg.stages.dense import predict_dense
+from fineseg.stages.dense import predict_dense, together
 from fineseg.stages.evaluate import evaluate_models
 from fineseg.stages.evaluate_panoptic import PanopticScores, evaluate_maps
 from fineseg.stages.facts import Made, run_facts, submission_record
@@ -119,15 +118,6 @@ def run(
     told = Outcome(facts, watch.seconds, metrics, results, analysed, made, submission, maps)
     _say_result(console, metrics, submission, write_run(context, prepared, told, out), sum(watch.seconds.values()))
     return out
-
-
-def together(
-    context: Context, dense: Mapping[str, Predicted], combined: Mapping[str, Predicted]
-) -> dict[tuple[str, str], Predicted]:
-    """Return what several models say of the validation split: the combination, and before a fuser's an ensemble."""
-    table = context.profile.combine
-    fused = {(DENSE, "validation"): dense["validation"]} if dense and table is not None and table.fuser else {}
-    return {**fused, (COMBINED, "validation"): combined["validation"]}
 
 
 def score(

@@ -21,6 +21,9 @@ ENDS = "ends"
 WAYS = {"validation": frozenset({"random", "folds"}), "combine": frozenset({"ensembler", "fuser", "dense"})}
 """How images are held out, and models combined: a layer that says another way takes the one below away."""
 
+JOINED = ((frozenset({"dense"}), frozenset({"fuser"})),)
+"""Ways of a layer and of the next that go together: a fuser over a dense ensemble takes this as one of its models."""
+
 WHOLE = frozenset({"space", "set", "weights"})
 """Tables that a layer replaces whole: they say all that varies, that a row changes, or that counts, and no more."""
 
@@ -60,7 +63,8 @@ def as_choice(value: Any) -> Any:
 
 def _replaced(key: str, old: Raw, new: Raw) -> bool:
     other_choice = key != "competition" and "name" in old and "name" in new and old["name"] != new["name"]
-    other_way = bool((WAYS.get(key, frozenset()) & new.keys()) - old.keys())
+    ways = WAYS.get(key, frozenset())
+    other_way = bool((ways & new.keys()) - old.keys()) and (ways & old.keys(), ways & new.keys()) not in JOINED
     return key in WHOLE or other_choice or other_way
 
 

@@ -9,6 +9,7 @@ from fineseg.catalog import Catalog
 from fineseg.errors import FinesegError, ProfileError
 from fineseg.metrics.figures import PANOPTIC_FIGURES, figure_names
 from fineseg.profile.check import check_tables, complete
+from fineseg.profile.combine_schema import DENSE
 from fineseg.profile.faults import suggest
 from fineseg.profile.layers import MISSING, at, merge
 from fineseg.profile.row_schema import AblationTable, RowTable
@@ -16,6 +17,8 @@ from fineseg.profile.schema import NOT_IN_KEYS, OF_THE_RUN, Profile, folder_name
 from fineseg.profile.space import as_tables, in_words
 
 COMBINED = "combined"
+OF_SEVERAL = (COMBINED, DENSE)
+"""What a row may score that is no single model: what `[combine]` makes of all, or its dense ensemble alone."""
 """What a row scores that scores no single model."""
 ROOTS = ("train.", "models.", "predict.", "combine.", "competition.models")
 """What a row may change: the data and the score stay, or rows could not be compared."""
@@ -39,12 +42,12 @@ class Row:
     @property
     def models(self) -> tuple[str, ...]:
         """The models that must be trained for the row."""
-        return tuple(self.profile.chosen) if self.scores == COMBINED else (self.profile.model_of(self.scores),)
+        return tuple(self.profile.chosen) if self.scores in OF_SEVERAL else (self.profile.model_of(self.scores),)
 
     @property
     def words(self) -> str:
         """What the row changes, in words."""
-        what = "the models combined" if self.scores == COMBINED else f"model {self.scores}"
+        what = "the models combined" if self.scores in OF_SEVERAL else f"model {self.scores}"
         return self.table.title or in_words(self.table.set) or what
 
 
@@ -181,7 +184,7 @@ class _Rows:
         return faults
 
     def _idle_words(self, key: str, state: _State) -> str:
-        if state.scores == COMBINED:
+        if state.scores in OF_SEVERAL:
             return "changes nothing for the models combined"
         own = f"models.{state.scores}.{key}"
         if key.startswith("train.") and at(state.tables, own) is not MISSING:
@@ -193,12 +196,12 @@ class _Rows:
         if state.profile is None:
             raise ValueError("a row with faults has no score")
         tables = complete(state.profile, self.catalog)
-        models = state.profile.chosen if state.scores == COMBINED else (state.profile.model_of(state.scores),)
+        models = state.profile.chosen if state.scores in OF_SEVERAL else (state.profile.model_of(state.scores),)
         for model in tables["models"].values():
             model["predict"] = {key: value for key, value in model["predict"].items() if key not in OF_THE_RUN}
             model["train"] = {key: value for key, value in model["train"].items() if key not in NOT_IN_KEYS}
         read = {"models": [tables["models"][model] for model in models]}
-        return {**read, "combine": tables["combine"]} if state.scores == COMBINED else read
+        return {**read, "combine": tables["combine"]} if state.scores in OF_SEVERAL else read
 
 
 def _name_fault(name: str) -> list[str]:
@@ -218,6 +221,8 @@ def _not_a_root() -> str:
 def _score_faults(profile: Profile, scores: str) -> list[str]:
     if scores == COMBINED:
         return [] if profile.combine is not None else ["the profile has no [combine]: add one, or name a model"]
+    if scores == DENSE and profile.combine is not None and profile.combine.dense and profile.combine.fuser:
+        return []
     known = [prediction for model in profile.models for prediction in profile.predictions_of(model)]
     if scores in known:
         return []

@@ -12,12 +12,12 @@ from typing import Any
 from fineseg.errors import FinesegError
 from fineseg.metrics.mask_ap import APResult
 from fineseg.profile.check import check_tables
-from fineseg.profile.tables import COMBINED, Row
+from fineseg.profile.tables import OF_SEVERAL, Row
 from fineseg.runs import prediction_key
 from fineseg.scheduling.orders import TrainingOrder
 from fineseg.stages.combine import combine_role
 from fineseg.stages.context import Context
-from fineseg.stages.dense import predict_dense
+from fineseg.stages.dense import predict_dense, together
 from fineseg.stages.evaluate import evaluate_models
 from fineseg.stages.evaluate_panoptic import PanopticScores, evaluate_maps
 from fineseg.stages.predict import predict
@@ -92,7 +92,7 @@ def _missing(
     for outcome in outcomes:
         context, row = contexts[outcome.row.name], outcome.row
         for name, entry in outcome.trained.items():
-            topic = row.name if len(outcome.trained) == 1 and row.scores != COMBINED else f"{row.name} {name}"
+            topic = row.name if len(outcome.trained) == 1 and row.scores not in OF_SEVERAL else f"{row.name} {name}"
             if entry.key not in missing and context.store.finished("train", entry.key) is None:
                 order = training_order(context, prepared, entry, topic=topic)
                 missing[entry.key] = replace(order, place=(keys.index(entry.key), len(keys)))
@@ -151,10 +151,10 @@ def _score(context: Context, prepared: Prepared, outcome: Outcome) -> None:
         predicted = predict(context, prepared, {HELD_OUT: outcome.trained})
         results = evaluate_models(context, prepared, predicted)
         maps = evaluate_maps(context, prepared, predicted)
-        if outcome.row.scores == COMBINED:
+        if outcome.row.scores in OF_SEVERAL:
             dense = predict_dense(context, prepared, {HELD_OUT: outcome.trained})
             role = combine_role(context, prepared, predicted, results, HELD_OUT, maps, dense)
-            combined = {(COMBINED, HELD_OUT): role}
+            combined = together(context, dense, {HELD_OUT: role})
             results |= evaluate_models(context, prepared, combined, submitted=True)
             maps |= evaluate_maps(context, prepared, combined)
         outcome.results = results.get(outcome.row.scores, {})

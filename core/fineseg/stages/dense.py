@@ -6,6 +6,7 @@ from pathlib import Path
 from fineseg.data.split import Split
 from fineseg.parts import Output
 from fineseg.profile.combine_schema import DENSE
+from fineseg.profile.tables import COMBINED
 from fineseg.runs import prediction_key
 from fineseg.scheduling.orders import PredictionOrder
 from fineseg.stages.context import Context
@@ -55,6 +56,15 @@ def predict_dense(
     if keys:
         run_orders(context, prepared, keys, orders)
     return {role: join_folds(prepared, DENSE, role, parts) for role, parts in found.items()}
+
+
+def together(
+    context: Context, dense: Mapping[str, Predicted], combined: Mapping[str, Predicted]
+) -> dict[tuple[str, str], Predicted]:
+    """Return what several models say of the validation split: the combination, and before a fuser's an ensemble."""
+    table, role = context.profile.combine, "validation"
+    ensemble = {(DENSE, role): dense[role]} if dense and table is not None and table.fuser is not None else {}
+    return {**ensemble, (COMBINED, role): combined[role]}
 
 
 def _key(context: Context, members: Mapping[str, Trained], digest: str) -> str:

@@ -369,8 +369,13 @@ def test_parts_go_with_a_panoptic_task() -> None:
         "models.b.head: 'pixels' finds no instances, whose AP is what validations measure; say "
         "models.b.train.validate_every = 0"
     ]
-    ways = "combine: must say one of ensembler, fuser, dense, not fuser and dense"
-    assert said(both, *steps, fuser, dense)[0] == ways
+    assert said(both, *steps, fuser, dense) == []
+    assert said(both, *steps, fuser, dense, ("combine.models", ["dense", "b"])) == []
+    assert said(both, *steps, fuser, ("combine.dense", {"weights": {"a": 1.0}})) == [
+        "combine: dense.weights must name the models, two or more, that are one to the fuser"
+    ]
+    ways = "combine: must say one of ensembler, fuser, dense, not ensembler and dense"
+    assert said(both, *steps, ("combine.ensembler", "mean"), dense)[0] == ways
     instance = put(put(TOY, "models.a.head", "pixels"), "combine.fuser", "rule")
     with pytest.raises(ProfileError) as caught:
         check_tables(instance, catalog, FILE)

@@ -48,6 +48,13 @@ def test_only_parts_have_a_shorthand() -> None:
     assert merge({"validation": "val"}, above) == above
 
 
+def test_ways_to_combine_replace_each_other_but_a_fuser_takes_a_dense_ensemble() -> None:
+    dense, fuser = {"combine": {"dense": {"weights": {"a": 1.0}}}}, {"combine": {"fuser": "rule"}}
+    assert merge(fuser, dense) == dense
+    assert merge(dense, fuser) == {"combine": {**dense["combine"], **fuser["combine"]}}
+    assert merge(dense, {"combine": {"ensembler": "mean"}}) == {"combine": {"ensembler": "mean"}}
+
+
 def test_another_way_to_hold_images_out_replaces_the_one_below() -> None:
     random, folds = {"random": 10, "seed": 3}, {"folds": 5, "merge": "pool"}
     for below, above, merged in [

@@ -81,7 +81,10 @@ def test_each_shard_is_one_order_for_all_models(tmp_path: Path) -> None:
     assert set(found) == {"validation", "test"} and found["validation"].gives == EVERYTHING
     assert [Path(order.file) for order in bench.writer.orders[:2]] == list(found["validation"].files)
     assert bench.predict() == found and len(bench.writer.orders) == 3  # from the store
-    assert combine_roles(bench.context, bench.prepared, {}, {}, {}, found) == found
+    members = {member.model: member.weights for member in found["validation"].entries}
+    assert members == {name: entry.weights for name, entry in bench.trained.items()}
+    combined = combine_roles(bench.context, bench.prepared, {}, {}, {}, found)
+    assert combined == {role: replace(answer, model="combined") for role, answer in found.items()}
 
 
 def test_the_key_is_of_models_shares_and_spaces(tmp_path: Path) -> None:

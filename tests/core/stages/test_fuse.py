@@ -35,11 +35,13 @@ from fineseg.metrics.panoptic_quality import PanopticCounts, count_image, panopt
 from fineseg.panoptic_predictions import PanopticAnswer, panoptic_file, write_panoptic
 from fineseg.predictions import write_instances
 from fineseg.profile import load_profile
+from fineseg.profile.combine_schema import DenseTable
 from fineseg.run import metrics_table
 from fineseg.runs import Splits
 from fineseg.semantic_store import SemanticScores, label_map
-from fineseg.stages.combine import combine_role
+from fineseg.stages.combine import combine_role, combine_roles
 from fineseg.stages.context import Context
+from fineseg.stages.dense import together
 from fineseg.stages.evaluate import evaluate_models
 from fineseg.stages.evaluate_panoptic import evaluate_maps
 from fineseg.stages.fuse import measure
@@ -281,6 +283,29 @@ def test_nothing_is_measured_on_images_that_a_model_has_seen(bench: Bench) -> No
     trusting = bench.context.profile.model_copy(update={"combine": combine.model_copy(update={"held_out": ("a",)})})
     bench.context = replace(bench.context, profile=trusting)
     assert len(bench.fuse("test").read_panoptic()) == 2
+
+
+def test_a_dense_ensemble_is_one_of_the_models(bench: Bench) -> None:
+    combine = bench.context.profile.combine
+    assert combine is not None
+    table = combine.model_copy(update={"dense": DenseTable(weights={"a": 1.0, "c": 2.0})})
+    profile = bench.context.profile.model_copy(update={"combine": table})
+    bench.context = replace(bench.context, profile=profile)
+    answers = {}
+    for role in ("validation", "test"):
+        own = bench.predicted["a", role]
+        members = tuple(replace(own, model=name) for name in ("a", "c"))
+        answers[role] = replace(own, model="dense", key=f"dense-{role}", weights=None, members=members)
+    found = combine_roles(bench.context, bench.prepared, bench.predicted, {}, {}, answers)
+    assert set(CALLS) == {("dense", "b")} and found["test"].key != found["validation"].key
+    scored = together(bench.context, answers, found)
+    assert list(scored) == [("dense", "validation"), ("combined", "validation")]
+    weights = bench.predicted["a", "validation"].weights
+    assert weights is not None
+    record_training(weights, ["hash 3"])
+    bench.context = replace(bench.context, store=Store(bench.context.store.root.parent / "other"))
+    with pytest.raises(FinesegError, match=r"model dense: was trained on 1 of the 6 images"):
+        combine_roles(bench.context, bench.prepared, bench.predicted, {}, {}, answers)
 
 
 SEARCH = "search = { weights = false, trials = 9, folds = 3, space = { least = { choice = [0.3, 0.5, 0.95] } } }\n"

@@ -121,7 +121,7 @@ def test_without_a_format_predictions_count_as_they_are(folder: Path, tmp_path: 
     combined = Predicted("combined", "validation", "0" * 16, (tmp_path / "p.parquet",))
     first, second = (evaluate(context, prepared, combined, submitted=s) for s in (True, False))
     assert plain(first) == plain(second)
-    table = metrics_table({"a": first, "combined": second}, {}, {}, "a")
+    table = metrics_table({"a": first, "combined": second}, {}, {})
     assert table == {"models": {"a": plain(first)}, "combined": plain(second)}
     assert list(table["combined"]) == ["segm", "boundary", "holes"] and list(table["combined"]["boundary"]) == KEYS
     assert list(table["combined"]["segm"]) == [*KEYS, "APs", "APm", "APl"]

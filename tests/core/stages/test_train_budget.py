@@ -35,7 +35,7 @@ class Spender:
 def test_it_says_what_is_done_and_what_is_left(tmp_path: Path) -> None:
     store, meter = Store(tmp_path), Meter(Budget("cpu", 120))
     entries = {name: Trained(name, name * 16, store.folder("train", name * 16)) for name in ("a", "b", "c")}
-    profile = SimpleNamespace(train_of=lambda model: SimpleNamespace(epochs=4))
+    profile = SimpleNamespace(epochs_of=lambda model: 4)
     console = Console(io.StringIO())
     context = Context(profile, {}, Path("p.toml"), None, store, console, Spender(), {}, meter)  # type: ignore[arg-type]
     tables: dict[str, Any] = {"models": {name: {} for name in entries}}

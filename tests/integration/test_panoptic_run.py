@@ -61,7 +61,9 @@ def test_a_panoptic_run_leaves_what_it_promises(tmp_path: Path) -> None:
     assert "PQ " in text and text.splitlines()[-1].startswith("done in ")
 
     fused, second, text = run(tmp_path, "fused", "--set", "combine.fuser=two-level")
-    assert fused["models"] == metrics["models"] and "starting Ray" not in text
+    assert "starting Ray" not in text
+    assert fused["models"].pop("dense")["panoptic"] == metrics["combined"]["panoptic"]  # now a model before the fuser
+    assert fused["models"] == metrics["models"]
     assert second["work"] == {"optimizer_steps": 0, "forward_passes": 0}
     assert list(fused["combined"]) == ["panoptic"] and fused["combined"] != metrics["combined"]
     report = (tmp_path / "fused" / "report.html").read_text(encoding="utf-8")

@@ -4,19 +4,31 @@ import base64
 import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 60
+"""Seconds that a browser has to answer."""
 
 
+@cache
 def installed() -> str | None:
-    """Return the browser's path, None where there is none."""
-    return next((path for path in map(shutil.which, NAMES) if path), None)
+    """Return the browser's path, None where there is none; a stand-in that only says how to get one is none."""
+    return next((path for path in map(shutil.which, NAMES) if path and _runs(path)), None)
+
+
+def _runs(path: str) -> bool:
+    try:
+        return subprocess.run([path, "--version"], capture_output=True, timeout=PATIENCE).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 class Browser:
@@ -26,8 +38,8 @@ class Browser:
         self.read, self.write = read, write
         self.buffer, self.number, self.session = b"", 0, ""
         self.events: list[dict[str, Any]] = []
-        (page,) = [each for each in self.call("Target.getTargets")["targetInfos"] if each["type"] == "page"]
-        self.session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+        page = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime"):
             self.call(f"{domain}.enable")
 
@@ -47,6 +59,8 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self.buffer:
+            if not select.select([self.read], [], [], PATIENCE)[0]:
+                raise RuntimeError(f"the browser has said nothing for {PATIENCE} seconds")
             part = os.read(self.read, 1 << 20)
             if not part:
                 raise RuntimeError("the browser is gone")
@@ -96,7 +110,8 @@ def started(folder: Path) -> Iterator[Browser]:
     """Run the browser while the block does; `folder` takes its profile."""
     to_read, to_write = os.pipe()
     from_read, from_write = os.pipe()
-    switches = f"--headless --no-sandbox --disable-gpu --remote-debugging-pipe --user-data-dir={folder}"
+    switches = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --remote-debugging-pipe"
+    switches += f" --user-data-dir={folder}"
     process = subprocess.Popen(
         ["bash", "-c", f"exec {installed()} {switches} about:blank 3<&{to_read} 4>&{from_write}"],
         pass_fds=(to_read, from_write),
@@ -109,6 +124,10 @@ def started(folder: Path) -> Iterator[Browser]:
         yield Browser(from_read, to_write)
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         os.close(to_write)
         os.close(from_read)

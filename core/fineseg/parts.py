@@ -6,7 +6,7 @@ when it is called. Model specs carry mmdet configuration whose `type` entries ar
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -247,11 +247,16 @@ class PanopticEnd:
 
 @dataclass(frozen=True)
 class FuserInput:
-    """What a fuser is built on: numbers of thing and stuff classes, and the models' scores on held-out images."""
+    """What a fuser is built on: numbers of thing and stuff classes, and the models' scores on held-out images.
+
+    `gives` are, by model, of "instances" and "semantic" those that it gives, where that is known. A profile's check
+    builds too, with scores of nan and no classes: what is wrong with the options is said there.
+    """
 
     things: int
     stuff: int
     scores: Sequence[ModelScore] = ()
+    gives: Mapping[str, Collection["Output"]] = field(default_factory=dict)
 
 
 Fuse = Callable[[Sequence[PanopticEnd]], "PanopticMap"]

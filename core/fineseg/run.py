@@ -20,6 +20,7 @@ from fineseg.cost import Meter, rows_before
 from fineseg.metrics.figures import panoptic_figures
 from fineseg.metrics.mask_ap import APResult
 from fineseg.profile.budget import Budget
+from fineseg.profile.combine_schema import COMBINED
 from fineseg.profile.load import Loaded
 from fineseg.scheduling.scheduler import Scheduler
 from fineseg.scheduling.session import RaySettings
@@ -39,7 +40,6 @@ from fineseg.stages.train import train, train_final
 from fineseg.stages.tune import search_record
 from fineseg.store import RUN_LOG, Store, only_run_in, read_rows, write_json
 
-COMBINED = "combined"
 Scores = Mapping[str, APResult]
 """Of one model, by kind: AP of "segm" and "boundary", IoU of "holes"."""
 

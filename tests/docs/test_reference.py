@@ -181,6 +181,40 @@ def test_command_line_is_understood(words: list[str], generator: ModuleType) -> 
             assert (ROOT / word).is_file()
 
 
+def inline_commands() -> list[Any]:
+    """Return every `fineseg ...` within a line, where arguments may be left out or stand in capitals."""
+    found = []
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        for command in re.findall(rf"`{PROGRAM}\s([^`]*)`", text):
+            words = shlex.split(command)
+            found.append(pytest.param(words, id=f"{named(page)}: {' '.join(words)}"))
+    return found
+
+
+def inline_fault(words: list[str], generator: ModuleType) -> str:
+    """Return which verb, subcommand or option of a command there is not."""
+    known = {tuple(path): command for path, command in generator.commands()}
+    path = next((path for path in known if tuple(words[: len(path)]) == path), None)
+    if path is None:
+        return " ".join(words[:2])
+    options = {each for parameter in known[path].params for each in parameter.opts}
+    wrong = [word for word in words[len(path) :] if word.startswith("-") and word not in {*options, "--help"}]
+    return " ".join(wrong)
+
+
+@pytest.mark.parametrize("words", inline_commands())
+def test_inline_command_is_understood(words: list[str], generator: ModuleType) -> None:
+    assert words == ["--help"] or not inline_fault(words, generator)
+
+
+def test_wrong_inline_command_is_noticed(generator: ModuleType) -> None:
+    assert len(inline_commands()) > 40
+    assert inline_fault(["plugins", "panoptic-fuser"], generator) == "plugins panoptic-fuser"
+    assert inline_fault(["runs", "PROFILE"], generator) == "runs PROFILE"
+    assert inline_fault(["new", "PROFILE", "--task", "boxes"], generator) == "--task"
+
+
 INSTALLED = {entry.part.name for entry in load_catalog(warn=lambda _: None).entries}
 
 

@@ -16,8 +16,14 @@ STORE = (".fineseg*",)
 
 def no_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let it be a laptop without a network: neither is what these rows are about."""
-    monkeypatch.setattr("fineseg.proposal.surroundings.this_machine", lambda: Machine(2, 8.0))
+    no_machine(monkeypatch)
     monkeypatch.setattr("fineseg.proposal.surroundings.answers", lambda address: False)
+
+
+def no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it be a laptop, and no proxy between it and what it asks."""
+    monkeypatch.setattr("fineseg.proposal.surroundings.this_machine", lambda: Machine(2, 8.0))
+    monkeypatch.setenv("no_proxy", "*")
 
 
 def one_image(document: dict[str, Any]) -> None:
@@ -49,10 +55,10 @@ ROWS = [
     Row("new: a picture is none", holds("data/train/2.png", "text"), NEW, STORE, no_look),
     Row("new: no weights", nothing, f"{NEW} --weights w.pth", patch=no_look),
     Row("new: weights that do not answer", nothing, f"{NEW} --weights http://localhost:1/w.pth", patch=no_look),
+    Row("new: weights at no address", nothing, f"{NEW} --weights http://localhost:port/w.pth", patch=no_machine),
     Row("new: two ways to score", nothing, f"{NEW} --val v.json --val-fraction 0.2"),
     Row("new: folder of no annotations", nothing, f"{NEW} --val-images data/val"),
     Row("new: all is held out", nothing, f"{NEW} --val-fraction 1"),
-    Row("new: another task", nothing, f"{NEW} --task boxes"),
     Row("board: no folder", nothing, "board nowhere"),
     Row("board: a file", nothing, "board c.toml"),
     Row("board: no such figure", folder_at("runs"), "board --metric AP", ("runs/.board.sqlite",)),

@@ -23,6 +23,8 @@ from fineseg.scaffold import project_files, write_project
 
 ROOT = Path(__file__).parents[2]
 STRANGER = ROOT / "docs" / "examples" / "fineseg-agreement"
+PATIENCE = 500
+"""Seconds for one process, less than pytest gives a test."""
 OWN_LINES = 30
 """Lines of its author's own that a loss, an ensembler or a TTA may take."""
 
@@ -80,6 +82,7 @@ class Place:
             capture_output=True,
             text=True,
             check=False,
+            timeout=PATIENCE,
         )
 
 
@@ -98,7 +101,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, monkeypatch_module: pytest.M
     site = next((folder / "environment").glob("lib/python*/site-packages"))
     for name, project in projects.items():
         wheels = folder / "wheels" / name
-        subprocess.run([sys.executable, "-c", BUILD, str(project), str(wheels)], capture_output=True, check=True)
+        command = [sys.executable, "-c", BUILD, str(project), str(wheels)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        assert done.returncode == 0, done.stderr[-2000:]
         (wheel,) = wheels.glob("*.whl")
         zipfile.ZipFile(wheel).extractall(site)  # all there is to installing a wheel without scripts
     return Place(python, projects)
@@ -199,6 +204,19 @@ def test_prefix_is_not_given_twice() -> None:
 def test_name_that_is_taken(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     said = said_of(capsys, "flip", "--kind", "tta", "--out", str(tmp_path / "mine"))
     assert said.startswith("error: tta 'flip' is provided by fusion (fineseg-fusion ")
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("name", ["datasets", "e-ups", "mine"])
+def test_distribution_that_is_installed(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = tmp_path / "site" / "Fineseg_Mine-2.0.dist-info"
+    stranger.mkdir(parents=True)
+    (stranger / "METADATA").write_text("Metadata-Version: 2.1\nName: Fineseg_Mine\nVersion: 2.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    said = said_of(capsys, name, "--kind", "dataset", "--out", str(tmp_path / "mine"))
+    assert re.fullmatch(f"error: '{name}': fineseg-{name} [0-9.]+ is installed already; choose another name\n", said)
     assert not (tmp_path / "mine").exists()
 
 

@@ -7,16 +7,21 @@ without. Any number of processes may use it at once.
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from fineseg.board.read import FILES, Broken, Entry, find_runs, read_entry
 from fineseg.errors import FinesegError
+from fineseg.profile.schema import Profile
+from fineseg.store import content_key
 
 NAME = ".board.sqlite"
 VERSION = 1
 """Of what is kept; another one's is thrown away."""
+UNMADE = 0
+"""SQLite's own first version: another process has made the file, and not its table yet."""
 PATIENCE = 20.0
 """Seconds to wait for another process that writes."""
 SURROUNDINGS = {
@@ -36,7 +41,8 @@ def read_board(top: Path) -> tuple[list[Entry], list[Broken]]:
     if not top.is_dir():
         raise FinesegError(f"{top}: no such folder; give one that runs lie in, such as runs")
     stamps = {str(folder): (kind, stamp_of(folder, kind)) for folder, kind in find_runs(top)}
-    known = _known(top / NAME, stamps)
+    kept = _kept(top / NAME)
+    known = {folder: entry for folder, (stamp, entry) in kept.items() if stamps.get(folder, ("", ""))[1] == stamp}
     entries, fresh, broken = [], {}, []
     for folder, (kind, _) in stamps.items():
         entry = known.get(folder)
@@ -47,40 +53,53 @@ def read_board(top: Path) -> tuple[list[Entry], list[Broken]]:
                 broken.append(Broken(Path(folder), str(error)))
                 continue
         entries.append(entry)
-    _remember(top / NAME, {folder: (stamps[folder][1], entry) for folder, entry in fresh.items()}, list(stamps))
+    gone = kept.keys() - stamps.keys()
+    if fresh or gone:
+        _remember(top / NAME, {folder: (stamps[folder][1], entry) for folder, entry in fresh.items()}, gone)
     return entries, broken
 
 
 def stamp_of(folder: Path, kind: str) -> str:
-    """Return what changes when a file of the folder that is read changes: sizes and times."""
+    """Return what changes when a file of the folder that is read changes, or what is added to it: sizes, times, schema.
+
+    Entries hold settings that were completed with the schema's defaults.
+    """
     found: list[tuple[int, int]] = []
     for name in FILES.get(kind, ()):
         with suppress(OSError):
             status = (folder / name).stat()
             found.append((status.st_size, status.st_mtime_ns))
-    return json.dumps([kind, found])
+    return json.dumps([kind, found, schema_digest()])
 
 
-def _known(file: Path, stamps: Mapping[str, tuple[str, str]]) -> dict[str, Entry]:
-    """Return the entries that are kept of folders which have not changed since; folders are named from the cache's."""
+@lru_cache(maxsize=1)
+def schema_digest() -> str:
+    """Return a digest of a profile's schema, its defaults among it."""
+    return content_key(Profile.model_json_schema())
+
+
+def _kept(file: Path) -> dict[str, tuple[str, Entry]]:
+    """Return folder -> stamp and entry of what is kept; in the file folders are named from its own."""
     if not file.is_file():
         return {}
-    found: dict[str, Entry] = {}
+    found: dict[str, tuple[str, Entry]] = {}
     try:
         with _opened(file) as base:
-            if base.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            version = base.execute("PRAGMA user_version").fetchone()[0]
+            if version == UNMADE:
+                return {}
+            if version != VERSION:
                 raise sqlite3.DatabaseError("another version")
             for name, stamp, text in base.execute("SELECT folder, stamp, entry FROM entries"):
                 folder = str(file.parent / name)
-                if folder in stamps and stamps[folder][1] == stamp:
-                    found[folder] = {**json.loads(text), "folder": folder}
+                found[folder] = stamp, {**json.loads(text), "folder": folder}
     except (sqlite3.DatabaseError, ValueError, TypeError) as error:
         _remove_unless_busy(file, error)
         return {}
     return found
 
 
-def _remember(file: Path, fresh: Mapping[str, tuple[str, Entry]], there: Sequence[str]) -> None:
+def _remember(file: Path, fresh: Mapping[str, tuple[str, Entry]], gone: Collection[str]) -> None:
     """Keep what was read, and forget folders that are gone."""
     rows = [(_name(file, folder), stamp, json.dumps(entry)) for folder, (stamp, entry) in fresh.items()]
     try:
@@ -88,9 +107,7 @@ def _remember(file: Path, fresh: Mapping[str, tuple[str, Entry]], there: Sequenc
             base.execute("BEGIN IMMEDIATE")
             base.execute(f"PRAGMA user_version = {VERSION}")
             base.execute("CREATE TABLE IF NOT EXISTS entries (folder TEXT PRIMARY KEY, stamp TEXT, entry TEXT)")
-            kept = {name for (name,) in base.execute("SELECT folder FROM entries")}
-            gone = kept - {_name(file, folder) for folder in there}
-            base.executemany("DELETE FROM entries WHERE folder = ?", [(name,) for name in gone])
+            base.executemany("DELETE FROM entries WHERE folder = ?", [(_name(file, folder),) for folder in gone])
             base.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", rows)
     except sqlite3.DatabaseError as error:
         _remove_unless_busy(file, error)

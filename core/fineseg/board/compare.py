@@ -18,9 +18,10 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
     """Return what differs between two run folders, as plain data.
 
     {"settings": {key: [a, b]}, "scores": {name: {figure: [a, b]}}, "classes": {name: [{"class", "figure", "scores":
-    [a, b]}]}, "data": names of splits that differ}; names are those of models that both have, and "combined". Of models
-    that one has alone nothing is told but "competition.models". Scores are in percent, None where there is none. Raises
-    `FinesegError` for a folder that is none of a run.
+    [a, b]}]}, "data": names of splits that differ, "comparable": whether both are scored on the same images}; names are
+    those of models that both have, and "combined". Of models that one has alone nothing is told but
+    "competition.models". Scores are in percent, None where there is none. Raises `FinesegError` for a folder that is
+    none of a run.
     """
     entries = [_entry_of(folder) for folder in (first, second)]
     settings = [entry["settings"] for entry in entries]
@@ -29,6 +30,7 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
     pairs = {key: [each.get(key) for each in settings] for key in keys}
     manifests = [read_document(folder / FILES["run"][0]) for folder in (first, second)]
     digests = [_digests(manifest) for manifest in manifests]
+    scored = [each.get(_scored_on(own)) for each, own in zip(digests, settings, strict=True)]
     scores = [{**entry["models"], COMBINED: entry["scores"]} for entry in entries]
     return {
         "runs": [str(first), str(second)],
@@ -36,6 +38,7 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
         "scores": {name: _paired(scores[0][name], scores[1][name]) for name in scores[0] if name in scores[1]},
         "classes": _classes(first, second),
         "data": sorted(name for name in digests[0].keys() | digests[1].keys() if _differ(name, *digests)),
+        "comparable": scored[0] == scored[1],
     }
 
 
@@ -53,6 +56,14 @@ def _entry_of(folder: Path) -> dict[str, Any]:
 
 def _digests(manifest: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(split.get("digest")) for name, split in manifest.get("data", {}).get("splits", {}).items()}
+
+
+def _scored_on(settings: Mapping[str, Any]) -> str:
+    """Return the name of the split that a run is scored on; what is held out of `train` is named after it."""
+    train = str(settings.get("data.train", "train"))
+    if "data.validation.folds" in settings:
+        return train
+    return str(settings.get("data.validation", f"{train}-held-out"))
 
 
 def _differ(name: str, a: Mapping[str, str], b: Mapping[str, str]) -> bool:

@@ -85,8 +85,10 @@ def diff(run_a: Path, run_b: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return
-    if found["data"]:
-        warn(f"data of {', '.join(found['data'])} differ: scores on other validation images are no comparison")
+    clauses = [f"data of {', '.join(found['data'])} differ"] if found["data"] else []
+    clauses += [] if found["comparable"] else ["scores on other validation images are no comparison"]
+    if clauses:
+        warn(": ".join(clauses))
     if found["settings"]:
         print_table(("setting", "A", "B"), [(key, *map(shown, pair)) for key, pair in found["settings"].items()])
     else:

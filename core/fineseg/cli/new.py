@@ -19,7 +19,6 @@ from fineseg.cli.profile_options import PATH, store_option
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Part of the images to hold out and score on; 0.1 without --val.",
 )
-@click.option("--task", type=click.Choice(["instance"]), default="instance", show_default=True, help="What to segment.")
 @click.option("--weights", help="ImageNet weights to start from: a file, an http(s) address, or none.")
 @store_option
 def command(
@@ -29,7 +28,6 @@ def command(
     val: Path | None,
     val_images: Path | None,
     val_fraction: float | None,
-    task: str,
     weights: str | None,
     store_path: Path,
 ) -> None:

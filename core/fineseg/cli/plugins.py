@@ -5,6 +5,7 @@ import traceback
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -83,11 +84,25 @@ def new(name: str, kind: str, out: Path | None) -> None:
     taken = [entry for entry in load_catalog(warn=warn).of_kind(kind) if entry.part.name == name]
     if taken:
         raise FinesegError(f"{kind} '{name}' is provided by {taken[0].provider} already; choose another name")
+    there = _installed_version(distribution_name(name))
+    if there is not None:
+        raise FinesegError(f"'{name}': {distribution_name(name)} {there} is installed already; choose another name")
     folder = out or Path(distribution_name(name))
     write_project(folder, files)
     for place in files:
         click.echo(f"wrote {folder / place}")
     click.echo(f"\nuv pip install --no-deps -e {folder}\n{PROGRAM} plugins check {name}")
+
+
+def _installed_version(distribution: str) -> str | None:
+    """Return the version of a distribution, whatever its parts and whether they can be used; None where there is none.
+
+    One of that name would take its place.
+    """
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def _chosen(catalog: Catalog, name: str, kind: str | None) -> Sequence[Entry]:

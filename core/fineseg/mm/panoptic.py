@@ -6,6 +6,7 @@ Letters: C classes, h and w rows and columns of the scores' cells; H and W sides
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -116,19 +117,21 @@ def answer_from(
     predictor = built.predictor
     _refuse_lacking(predictor, gives)
     sights = [Sight(frame, built.padded(frame.size)) for _, frame in encoded]
-    if "panoptic" in gives and len(encoded) > 1:
+    frame = replace(sights[0].frame, horizontal=False, vertical=False)
+    upright = Sight(frame, sights[0].padded)
+    if "panoptic" in gives and (len(encoded) > 1 or frame != sights[0].frame):
         members = [
             Member(dense_of(built), partial(_same, features), 1.0, sight)
             for (features, _), sight in zip(encoded, sights, strict=True)
         ]
         return ensembled(members, image_id, pixels, predict, SPACES)
     found, panoptic, scores = make_instances(image_id, sights[0].frame.original, [], [], [], []), None, None
-    if "semantic" in gives and isinstance(predictor, SemanticPredictor):
+    if {"semantic", "panoptic"} & set(gives) and isinstance(predictor, SemanticPredictor):
         mean = SemanticMean(SPACES.semantic)
         for (features, _), sight in zip(encoded, sights, strict=True):
-            mean.add(onto(predictor.semantic(features), sight, sights[0], mean.shape)[0], 1.0)
+            mean.add(onto(predictor.semantic(features), sight, upright, mean.shape)[0], 1.0)
         semantic = mean.value()[None]
-        scores = as_scores(semantic, sights[0])
+        scores = as_scores(semantic, upright) if "semantic" in gives else None
     if "panoptic" in gives and isinstance(predictor, PanopticPredictor):
         ((features, frame),) = encoded
         look = Look(predictor, features, frame)

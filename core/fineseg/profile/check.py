@@ -11,6 +11,7 @@ from fineseg.errors import FinesegError, ProfileError
 from fineseg.parts import Head
 from fineseg.profile.base import Table
 from fineseg.profile.combine import combine_faults
+from fineseg.profile.combine_schema import COMBINED, DENSE
 from fineseg.profile.ends import ends_faults
 from fineseg.profile.faults import faults_of, suggest
 from fineseg.profile.layers import at, merge
@@ -27,6 +28,8 @@ from fineseg.profile.task import task_faults
 
 NO_PARTS = (("merge_views", SHARED_PROPOSALS), ("balancer", UNBALANCED))
 """Words that stand where a part may, and name none."""
+RESERVED = {DENSE: "what models say together, [combine] dense", COMBINED: "what [combine] makes of all models"}
+"""Names that no model may have, as scores of something else stand under them."""
 
 
 def check_tables(tables: Mapping[str, Any], catalog: Catalog, file: Path) -> Profile:
@@ -128,6 +131,11 @@ def _model_faults(tables: Mapping[str, Any]) -> list[str]:
     for name in chosen if isinstance(chosen, list) else ():
         if isinstance(name, str) and name not in models:
             faults.append(f"competition.models: no table [models.{name}]; {suggest(name, models)}")
+    faults += [
+        f"models.{name}: the name is that of {what}; call the model otherwise"
+        for name, what in RESERVED.items()
+        if name in models
+    ]
     for name, model in models.items():
         for key, table in (("train", TrainTable), ("predict", PredictTable)):
             own = model.get(key) if isinstance(model, Mapping) else None

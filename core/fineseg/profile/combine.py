@@ -41,6 +41,10 @@ def combine_faults(tables: Mapping[str, Any], catalog: Catalog) -> list[str]:
     ]
     if weights and chosen and not faults and not set(weights) & set(chosen):
         faults.append("combine.dense.weights: names no model that competition.models chooses")
+    elif chosen and not faults and DENSE in (table.models or ()) and not table.dense_of(chosen):
+        faults.append(
+            "combine.models: dense is of two chosen models or more; name the one that is left itself, or choose more"
+        )
     if table.search is None:
         return faults
     names = list(ranges) if isinstance(ranges, Mapping) else ["small", "medium", "large"]

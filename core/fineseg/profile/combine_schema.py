@@ -1,6 +1,6 @@
 """What `[combine]` may say, and how a space to search is written."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -12,6 +12,8 @@ WAYS = ("ensembler", "fuser", "dense")
 """What `[combine]` may make one of several models by: one of these, or a fuser of models some of which are dense."""
 DENSE = "dense"
 """Name of what a dense ensemble says, where it is one of the models that a fuser is given."""
+COMBINED = "combined"
+"""Name of what `[combine]` makes of all models."""
 
 
 class SpaceTable(Table):
@@ -137,6 +139,19 @@ class CombineTable(Table):
         if self.fuser is not None and self.search is not None and self.search.thresholds == "per-class":
             raise ValueError('search of a fuser takes thresholds = "overall" or "none"')
         return self
+
+    def dense_of(self, chosen: Iterable[str]) -> tuple[str, ...]:
+        """Return which of the chosen models make the dense ensemble: one alone makes none, and stands for itself."""
+        if self.dense is None:
+            return ()
+        names = tuple(name for name in chosen if not self.dense.weights or name in self.dense.weights)
+        return names if len(names) > 1 else ()
+
+    def fused_of(self, chosen: Sequence[str]) -> tuple[str, ...]:
+        """Return what a fuser is given of the chosen models: in the place of those of a dense ensemble this."""
+        dense = self.dense_of(chosen)
+        every = (DENSE, *(name for name in chosen if name not in dense)) if dense else tuple(chosen)
+        return self.models or every
 
     @property
     def merging(self) -> PartChoice:

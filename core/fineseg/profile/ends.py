@@ -16,7 +16,7 @@ def ends_faults(tables: Mapping[str, Any]) -> list[str]:
     faults: list[str] = []
     for name, model in models.items():
         if isinstance(model, Mapping):
-            faults += [f"models.{name}.{fault}" for fault in _faults(model)]
+            faults += [f"models.{name}.{fault}" for fault in _faults(model, tables)]
             faults += [
                 f"models.{name}.ends.{end}: predicts under the name of model {name}/{end}; rename one"
                 for end in _ends(model)
@@ -25,7 +25,7 @@ def ends_faults(tables: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def _faults(model: Mapping[str, Any]) -> list[str]:
+def _faults(model: Mapping[str, Any], tables: Mapping[str, Any]) -> list[str]:
     ends = _ends(model)
     faults = [
         f"ends: an end's name must be letters, digits, '_' and '-', without \"loss\", not {written(end)}"
@@ -42,7 +42,19 @@ def _faults(model: Mapping[str, Any]) -> list[str]:
         faults.append("ends_training: says how ends learn, and the model has none; leave it out")
     if ends and model.get("ends_training") == "frozen-first" and model.get("balancer", "none") != "none":
         faults.append('balancer: weighs tasks that are learnt at once; leave it out, or say ends_training = "joint"')
+    if ends and model.get("ends_training") == "frozen-first" and _checkpoint(model, tables) == "best":
+        faults.append(
+            "ends_training: the best checkpoint may be one of the first phase, before the other ends learn; say "
+            'train.checkpoint = "last", or ends_training = "joint"'
+        )
     return faults
+
+
+def _checkpoint(model: Mapping[str, Any], tables: Mapping[str, Any]) -> Any:
+    """Return which checkpoint predicts, as the model or else `[train]` has it."""
+    own, common = model.get("train"), tables.get("train")
+    found = own.get("checkpoint") if isinstance(own, Mapping) else None
+    return found if found is not None or not isinstance(common, Mapping) else common.get("checkpoint")
 
 
 def _ends(model: Mapping[str, Any]) -> Mapping[str, Any]:

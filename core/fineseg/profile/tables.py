@@ -9,17 +9,15 @@ from fineseg.catalog import Catalog
 from fineseg.errors import FinesegError, ProfileError
 from fineseg.metrics.figures import PANOPTIC_FIGURES, figure_names
 from fineseg.profile.check import check_tables, complete
-from fineseg.profile.combine_schema import DENSE
+from fineseg.profile.combine_schema import COMBINED, DENSE
 from fineseg.profile.faults import suggest
 from fineseg.profile.layers import MISSING, at, merge
 from fineseg.profile.row_schema import AblationTable, RowTable
 from fineseg.profile.schema import NOT_IN_KEYS, OF_THE_RUN, Profile, folder_name
 from fineseg.profile.space import as_tables, in_words
 
-COMBINED = "combined"
 OF_SEVERAL = (COMBINED, DENSE)
 """What a row may score that is no single model: what `[combine]` makes of all, or its dense ensemble alone."""
-"""What a row scores that scores no single model."""
 ROOTS = ("train.", "models.", "predict.", "combine.", "competition.models")
 """What a row may change: the data and the score stay, or rows could not be compared."""
 
@@ -42,13 +40,24 @@ class Row:
     @property
     def models(self) -> tuple[str, ...]:
         """The models that must be trained for the row."""
-        return tuple(self.profile.chosen) if self.scores in OF_SEVERAL else (self.profile.model_of(self.scores),)
+        return _models_of(self.profile, self.scores)
 
     @property
     def words(self) -> str:
         """What the row changes, in words."""
-        what = "the models combined" if self.scores in OF_SEVERAL else f"model {self.scores}"
-        return self.table.title or in_words(self.table.set) or what
+        return self.table.title or in_words(self.table.set) or _words(self.scores)
+
+
+def _models_of(profile: Profile, scores: str) -> tuple[str, ...]:
+    """Return the models whose trainings a score goes by."""
+    if scores == DENSE and profile.combine is not None:
+        together = profile.combine.dense_of(profile.predictions)
+        return tuple(dict.fromkeys(profile.model_of(prediction) for prediction in together))
+    return tuple(profile.chosen) if scores == COMBINED else (profile.model_of(scores),)
+
+
+def _words(scores: str) -> str:
+    return {COMBINED: "the models combined", DENSE: "the dense ensemble"}.get(scores, f"model {scores}")
 
 
 def rows_of(tables: Mapping[str, Any], profile: Profile, name: str, catalog: Catalog, file: Path) -> list[Row]:
@@ -185,7 +194,7 @@ class _Rows:
 
     def _idle_words(self, key: str, state: _State) -> str:
         if state.scores in OF_SEVERAL:
-            return "changes nothing for the models combined"
+            return f"changes nothing for {_words(state.scores)}"
         own = f"models.{state.scores}.{key}"
         if key.startswith("train.") and at(state.tables, own) is not MISSING:
             return f'changes nothing for model {state.scores}, which has a value of its own; set "{own}"'
@@ -196,12 +205,15 @@ class _Rows:
         if state.profile is None:
             raise ValueError("a row with faults has no score")
         tables = complete(state.profile, self.catalog)
-        models = state.profile.chosen if state.scores in OF_SEVERAL else (state.profile.model_of(state.scores),)
+        models = _models_of(state.profile, state.scores)
         for model in tables["models"].values():
             model["predict"] = {key: value for key, value in model["predict"].items() if key not in OF_THE_RUN}
             model["train"] = {key: value for key, value in model["train"].items() if key not in NOT_IN_KEYS}
         read = {"models": [tables["models"][model] for model in models]}
-        return {**read, "combine": tables["combine"]} if state.scores in OF_SEVERAL else read
+        if state.scores == DENSE:
+            common = {key: value for key, value in tables["predict"].items() if key not in OF_THE_RUN}
+            return {**read, "dense": tables["combine"]["dense"], "predict": common}
+        return {**read, "combine": tables["combine"]} if state.scores == COMBINED else read
 
 
 def _name_fault(name: str) -> list[str]:
@@ -222,7 +234,8 @@ def _score_faults(profile: Profile, scores: str) -> list[str]:
     if scores == COMBINED:
         return [] if profile.combine is not None else ["the profile has no [combine]: add one, or name a model"]
     if scores == DENSE and profile.combine is not None and profile.combine.dense and profile.combine.fuser:
-        return []
+        several = profile.combine.dense_of(profile.predictions)
+        return [] if several else ["combine.dense.weights names fewer than two chosen models; name the model itself"]
     known = [prediction for model in profile.models for prediction in profile.predictions_of(model)]
     if scores in known:
         return []

@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from fineseg.catalog import Catalog
-from fineseg.parts import Dataset, Head, Output, Part, Submission
-from fineseg.profile.combine_schema import DENSE
+from fineseg.errors import FinesegError
+from fineseg.parts import Dataset, FuserInput, Head, ModelScore, Output, PanopticFuser, Part, Submission
+from fineseg.profile.combine_schema import DENSE, CombineTable
 
 PANOPTIC: Output = "panoptic"
 WHY = f'competition.task is "{PANOPTIC}"'
@@ -78,21 +81,40 @@ def _model_faults(tables: Mapping[str, Any], catalog: Catalog, heads: Mapping[st
 
 def _fuser_faults(tables: Mapping[str, Any], catalog: Catalog, heads: Mapping[str, Head]) -> list[str]:
     """Return a line for each thing that a fuser needs and none of the models that it is given gives."""
-    chosen = _value(tables, "combine").get("models")
-    if isinstance(chosen, list | tuple) and DENSE in chosen:
-        chosen = [*chosen, *_value(_value(_value(tables, "combine"), "dense"), "weights")]
-    named = {name: head for name, head in heads.items() if not isinstance(chosen, list | tuple) or name in chosen}
-    where = "models" if chosen is None else "combine.models"
+    try:
+        table = CombineTable.model_validate(_value(tables, "combine"))
+    except ValidationError:
+        return []  # the schema's own check has said so
+    given = table.fused_of(tuple(heads))
+    named: dict[str, Sequence[Output]] = {name: heads[name].gives for name in given if name in heads}
+    named |= {DENSE: tuple(WORDS)} if DENSE in given else {}
+    where = "models" if table.models is None else "combine.models"
     outputs: tuple[Output, ...] = ("instances", "semantic")
     faults = [
         f"{where}: none {WORDS[output]}, and {WHY}; {_fitting(catalog, 'head', output)}"
         for output in outputs
-        if named and not any(output in head.gives for head in named.values())
+        if named and not any(output in gives for gives in named.values())
     ]
-    scored = [name for name, head in named.items() if "semantic" in head.gives]
-    if scored and all(_setting(tables, "predict", name, "semantic") == "none" for name in scored):
+    lost = {name: {"semantic"} if _setting(tables, "predict", name, "semantic") == "none" else set() for name in named}
+    kept = {name: [o for o in outputs if o in gives and o not in lost[name]] for name, gives in named.items()}
+    scored = any("semantic" in gives for gives in named.values())
+    if scored and not any("semantic" in gives for gives in kept.values()):
         faults.append('predict.semantic: a fuser reads the scores of all classes, which "none" does not keep')
-    return faults
+    return faults or _build_faults(catalog, table, kept)
+
+
+def _build_faults(catalog: Catalog, table: CombineTable, gives: Mapping[str, Sequence[Output]]) -> list[str]:
+    """Return what a fuser says of its options and its models, before anything is measured of these."""
+    scores = [ModelScore(name, float("nan"), ()) for name in gives]
+    for part in _chosen(catalog, "panoptic-fuser", table.fuser and table.fuser.name):
+        if isinstance(part, PanopticFuser) and table.fuser is not None:
+            try:
+                part.build(part.options.model_validate(table.fuser.options), FuserInput(0, 0, scores, gives))
+            except ValidationError:
+                continue  # the check of all parts has said so
+            except FinesegError as error:
+                return [f"combine.fuser: {error}"]
+    return []
 
 
 def _look_faults(tables: Mapping[str, Any], heads: Mapping[str, Head]) -> list[str]:
@@ -138,7 +160,10 @@ def _place(prediction: str) -> str:
 
 
 def _setting(tables: Mapping[str, Any], table: str, prediction: str, key: str) -> Any:
-    """Return a key of `[predict]` or `[train]` as a prediction's model has it, None where nobody says it."""
+    """Return a key of `[predict]` or `[train]` as a prediction's model has it, None where nobody says it.
+
+    No model is called `dense`: that is an ensemble, which goes by the common table.
+    """
     own = _value(_value(_value(tables, "models"), prediction.partition("/")[0]), table)
     return own.get(key, _value(tables, table).get(key))
 

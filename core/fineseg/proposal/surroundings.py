@@ -1,6 +1,7 @@
 """What only asking tells: the machine, as the doctor finds it, and whether weights can be had."""
 
 import os
+from http.client import HTTPException
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -46,9 +47,9 @@ def find_weights(given: str | None, small: bool, profile: Path) -> tuple[str, st
 
 
 def answers(address: str) -> bool:
-    """Say whether a web address has something."""
+    """Say whether a web address has something; one that is no address has nothing."""
     try:
         with urlopen(Request(address, method="HEAD"), timeout=PATIENCE) as answer:
             return bool(answer.status == 200)
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         return False

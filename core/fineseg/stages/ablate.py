@@ -11,13 +11,15 @@ from typing import Any
 
 from fineseg.errors import FinesegError
 from fineseg.metrics.mask_ap import APResult
+from fineseg.parts import Output
 from fineseg.profile.check import check_tables
+from fineseg.profile.combine_schema import DENSE
 from fineseg.profile.tables import OF_SEVERAL, Row
-from fineseg.runs import prediction_key
+from fineseg.runs import outputs_of, prediction_key
 from fineseg.scheduling.orders import TrainingOrder
 from fineseg.stages.combine import combine_role
 from fineseg.stages.context import Context
-from fineseg.stages.dense import predict_dense, together
+from fineseg.stages.dense import dense_finished, predict_dense, together
 from fineseg.stages.evaluate import evaluate_models
 from fineseg.stages.evaluate_panoptic import PanopticScores, evaluate_maps
 from fineseg.stages.predict import predict
@@ -110,16 +112,35 @@ def _predict_together(contexts: Mapping[str, Context], prepared: Prepared, outco
     for group in alike.values():
         context = contexts[group[0].row.name]
         entries = {f"{o.row.name} {name}": (o.row, entry) for o in group for name, entry in o.trained.items()}
-        models = {
-            alias: _without_training(row.tables["models"][entry.model]) for alias, (row, entry) in entries.items()
-        }
-        competition = {key: value for key, value in context.tables["competition"].items() if key != "models"}
-        tables = {**context.tables, "competition": competition, "models": models}
-        profile = check_tables(tables, context.catalog, context.file)
-        together = replace(context, profile=profile, tables=tables)
         with suppress(Exception):
+            tables = _aliased(context, entries)
+            profile = check_tables(tables, context.catalog, context.file)
+            together = replace(context, profile=profile, tables=tables)
             aliased = {alias: replace(entry, model=alias) for alias, (_, entry) in entries.items()}
             predict(together, prepared, {HELD_OUT: aliased})
+
+
+def _aliased(context: Context, entries: Mapping[str, tuple[Row, Trained]]) -> dict[str, Any]:
+    """Return tables of models that are called otherwise, and so without `[combine]`, which names models.
+
+    Where none of them makes maps a check asks who does: the fuser's name says it, of one who finds objects and one who
+    scores pixels.
+    """
+    models = {alias: _without_training(row.tables["models"][entry.model]) for alias, (row, entry) in entries.items()}
+    competition = {key: value for key, value in context.tables["competition"].items() if key != "models"}
+    tables = {**context.tables, "competition": competition, "models": models}
+    combine = tables.pop("combine", None)
+    fuser = context.profile.combine.fuser if combine and context.profile.combine else None
+    gives: dict[Output, str] = {}
+    for alias, (row, entry) in entries.items():
+        table = row.profile.models[entry.model]
+        for end in table.heads:
+            for output in outputs_of(context.catalog, table, end):
+                gives.setdefault(output, f"{alias}/{end}" if end else alias)
+    if fuser is None or "panoptic" in gives:
+        return tables
+    fused = dict.fromkeys(gives[output] for output in ("instances", "semantic") if output in gives)
+    return {**tables, "combine": {"fuser": fuser.name, "models": list(fused)}}
 
 
 def _without_training(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,6 +149,8 @@ def _without_training(model: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_store(context: Context, prepared: Prepared, outcome: Outcome) -> bool:
     """Say whether a row can be scored without any work for a model."""
+    if outcome.row.scores == DENSE and not dense_finished(context, prepared, outcome.trained):
+        return False
     return all(
         context.store.finished("train", entry.key) is not None
         and context.store.finished(
@@ -153,8 +176,11 @@ def _score(context: Context, prepared: Prepared, outcome: Outcome) -> None:
         maps = evaluate_maps(context, prepared, predicted)
         if outcome.row.scores in OF_SEVERAL:
             dense = predict_dense(context, prepared, {HELD_OUT: outcome.trained})
-            role = combine_role(context, prepared, predicted, results, HELD_OUT, maps, dense)
-            combined = together(context, dense, {HELD_OUT: role})
+            if outcome.row.scores == DENSE:
+                combined = {(DENSE, HELD_OUT): dense[HELD_OUT]}
+            else:
+                role = combine_role(context, prepared, predicted, results, HELD_OUT, maps, dense)
+                combined = together(context, dense, {HELD_OUT: role})
             results |= evaluate_models(context, prepared, combined, submitted=True)
             maps |= evaluate_maps(context, prepared, combined)
         outcome.results = results.get(outcome.row.scores, {})

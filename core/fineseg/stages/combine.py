@@ -10,7 +10,7 @@ from fineseg.data.split import ImageInfo, Split
 from fineseg.metrics.mask_ap import APResult, model_score
 from fineseg.parts import Merge, ModelScore
 from fineseg.predictions import Instances, make_instances, write_instances
-from fineseg.profile.combine_schema import DENSE
+from fineseg.profile.combine_schema import COMBINED, DENSE
 from fineseg.runs import part_key
 from fineseg.stages.context import Context
 from fineseg.stages.evaluate_panoptic import PanopticScores
@@ -48,14 +48,15 @@ def combine_role(
     """Combine the models on one split; without `[combine]`, or of one alone, the best model stands for them.
 
     The best is that of the highest AP, or, of those that make panoptic maps, of the highest PQ. `dense` is what models
-    say together, by role: it stands for them all, or is one of a fuser's models in the place of its own.
+    say together, by role: it stands for them all, or is one of a fuser's models in the place of its own. Where it is
+    empty, as only one of its models is chosen, that one is fused as itself.
     """
     models = [model for model, found in predicted if found == role]
     table = context.profile.combine
     ensembled = table.dense.weights if table is not None and table.dense is not None else {}
     if table is None or (table.fuser is None and table.dense is not None):
         if dense:
-            return replace(dense[role], model="combined")
+            return replace(dense[role], model=COMBINED)
         models = [model for model in models if not ensembled or model in ensembled]
         if panoptic:
             models = [model for model in models if panoptic[model].quality is not None]
@@ -63,15 +64,13 @@ def combine_role(
         return predicted[max(models, key=lambda model: -np.inf if np.isnan(ranks[model]) else ranks[model]), role]
     if table.fuser is not None:
         answers = {**predicted, **{(DENSE, place): found for place, found in (dense or {}).items()}}
-        if dense:
-            models = [DENSE, *(model for model in models if model not in ensembled)]
-        members = [(answers[model, role], answers[model, "validation"]) for model in table.models or models]
-        return fuse(context, prepared, members, name="combined", search=True)
+        members = [(answers[model, role], answers[model, "validation"]) for model in table.fused_of(models)]
+        return fuse(context, prepared, members, name=COMBINED, search=True)
     ranges = context.profile.metric.area_ranges
     scores = [model_score(model, results[model]["segm"], ranges) for model in models]
     tuned = tune(context, prepared, [predicted[model, "validation"] for model in models], say=role == "validation")
     if tuned is not None and role == "validation":
-        return Predicted("combined", role, tuned.key, (tuned.file,))
+        return Predicted(COMBINED, role, tuned.key, (tuned.file,))
     split = prepared.splits.validation if role == "validation" else prepared.splits.test
     return combine(context, split, [predicted[model, role] for model in models], scores, tuned)
 
@@ -97,7 +96,7 @@ def combine(
     }
     key = content_key(content if tuned is None else {**content, "tuned": tuned.key})
     file = context.store.folder("combine", key) / "00000.parquet"
-    combined = Predicted("combined", members[0].role, key, (file,))
+    combined = Predicted(COMBINED, members[0].role, key, (file,))
     if not file.exists():
         part, options = context.catalog.choose("ensembler", choice.name, choice.options)
         with context.store.writing("combine", key):

@@ -1,12 +1,11 @@
 """dense: models that look at each image together, as `[combine] dense` has it; shards as of single models."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fineseg.data.split import Split
 from fineseg.parts import Output
-from fineseg.profile.combine_schema import DENSE
-from fineseg.profile.tables import COMBINED
+from fineseg.profile.combine_schema import COMBINED, DENSE
 from fineseg.runs import prediction_key
 from fineseg.scheduling.orders import PredictionOrder
 from fineseg.stages.context import Context
@@ -32,19 +31,16 @@ def predict_dense(
     if table is None or table.dense is None:
         return {}
     profile = context.profile
-    names = [name for name in profile.predictions if not table.dense.weights or name in table.dense.weights]
-    if len(names) < 2:
+    names = table.dense_of(profile.predictions)
+    if not names:
         return {}
     found: dict[str, list[Predicted]] = {}
     keys: dict[str, str] = {}
     orders: list[PredictionOrder] = []
     for role, trained in wanted.items():
-        folds = dict.fromkeys(entry.fold for entry in trained.values() if entry.fold is not None)
-        for fold in folds or (None,):
+        for fold, members in _members(context, names, trained):
             part = prepared if fold is None else prepared.folds[fold]
             split: Split = getattr(part.splits, role)
-            own = {entry.model: entry for entry in trained.values() if entry.fold in (fold, None)}
-            members = {name: own[profile.model_of(name)] for name in names}
             key = _key(context, members, part.digests[split.name])
             files = shards_of(split, profile.predict.shard, context.store.folder("predict", key))
             shards = tuple(files.values())
@@ -52,10 +48,33 @@ def predict_dense(
             found.setdefault(role, []).append(Predicted(DENSE, role, key, shards, members=each, gives=EVERYTHING))
             if context.store.finished("predict", key) is None and key not in keys:
                 keys[key] = DENSE
-                orders += _orders(f"{DENSE} {role}", members, role, files)
+                topic = f"{DENSE} {role}" if fold is None else f"{DENSE} fold {fold} {role}"
+                orders += _orders(topic, members, role, files)
     if keys:
         run_orders(context, prepared, keys, orders)
     return {role: join_folds(prepared, DENSE, role, parts) for role, parts in found.items()}
+
+
+def dense_finished(context: Context, prepared: Prepared, trained: Mapping[str, Trained]) -> bool:
+    """Say whether the store holds all that these trainings say together of the validation split."""
+    table = context.profile.combine
+    names = () if table is None else table.dense_of(context.profile.predictions)
+    for fold, members in _members(context, names, trained):
+        part = prepared if fold is None else prepared.folds[fold]
+        key = _key(context, members, part.digests[part.splits.validation.name])
+        if context.store.finished("predict", key) is None:
+            return False
+    return True
+
+
+def _members(
+    context: Context, names: Sequence[str], trained: Mapping[str, Trained]
+) -> Iterator[tuple[int | None, dict[str, Trained]]]:
+    """Yield the trainings that look together, by the names of their predictions: those of each fold, or all."""
+    folds = dict.fromkeys(entry.fold for entry in trained.values() if entry.fold is not None)
+    for fold in folds or (None,):
+        own = {entry.model: entry for entry in trained.values() if entry.fold in (fold, None)}
+        yield fold, {name: own[context.profile.model_of(name)] for name in names}
 
 
 def together(

@@ -1,10 +1,7 @@
 """evaluate, of panoptic models: quality of their maps, and mean IoU of their scores of all classes."""
 
-import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 from fineseg.data.panoptic import load_map, semantic_labels
@@ -19,12 +16,11 @@ from fineseg.stages.context import Context
 from fineseg.stages.fuse import fuse, is_fused
 from fineseg.stages.predict import Predicted
 from fineseg.stages.prepare import Prepared
+from fineseg.stages.threads import in_threads
 from fineseg.store import content_key, read_json, write_json
 
 RECIPE = 1
 """Raise it when the same predictions are scored differently."""
-THREADS = 8
-"""At most: each holds an image's scores of all classes."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ def evaluate_maps(
     for (model, role), answer in predicted.items():
         if role == "validation":
             scores = evaluate_panoptic(context, prepared, answer)
-            if scores.quality is None and is_fused(context, answer):
+            if scores.quality is None and is_fused(context, model, answer):
                 fused = fuse(context, prepared, [(answer, answer)], name=model)
                 alone = evaluate_panoptic(context, prepared, fused)
                 scores = replace(alone, semantic=scores.semantic, alone=True)
@@ -113,7 +109,7 @@ def _sum(total: Any, one: Any) -> Any:
 def count_stored(
     split: Split, stored: Iterator[StoredPanoptic]
 ) -> Iterator[tuple[PanopticCounts | None, PixelCounts | None]]:
-    """Compare stored maps and scores of a split with its truth, image by image, some at a time on all cores."""
+    """Compare stored maps and scores of a split with its truth, image by image, some at a time in threads."""
     images, classes = {image.id: image for image in split.images}, len(split.panoptic_categories)
 
     def count(found: StoredPanoptic) -> tuple[PanopticCounts | None, PixelCounts | None]:
@@ -124,7 +120,4 @@ def count_stored(
             return segments, None
         return segments, count_pixels(semantic_labels(truth), label_map(scores), classes)
 
-    workers = min(os.cpu_count() or 1, THREADS)
-    with ThreadPoolExecutor(workers) as pool:
-        while some := list(islice(stored, 2 * workers)):
-            yield from pool.map(count, some)
+    return in_threads(count, stored)

@@ -17,6 +17,7 @@ from fineseg.panoptic_predictions import PanopticAnswer, panoptic_file, write_pa
 from fineseg.parts import FuserInput, ModelScore, PanopticFuser
 from fineseg.predictions import write_instances
 from fineseg.profile.base import PartChoice
+from fineseg.profile.combine_schema import DENSE
 from fineseg.runs import part_key
 from fineseg.stages.context import Context
 from fineseg.stages.fusers import PLAIN, Fusers, count_fused, fused_images
@@ -86,10 +87,11 @@ def fuse(
     return found
 
 
-def is_fused(context: Context, answer: Predicted) -> bool:
-    """Return whether an answer has what a fuser needs, instances and scores of all classes, and there is a fuser."""
-    table = context.profile.combine
-    return table is not None and table.fuser is not None and {"instances", "semantic"} <= set(answer.gives)
+def is_fused(context: Context, model: str, answer: Predicted) -> bool:
+    """Return whether a model's answer has what a fuser needs, instances and kept scores, and there is a fuser."""
+    table, profile = context.profile.combine, context.profile
+    kept = (profile.predict if model == DENSE else profile.predict_of(model)).semantic != "none"
+    return table is not None and table.fuser is not None and kept and {"instances", "semantic"} <= set(answer.gives)
 
 
 def _told(answers: Iterator[PanopticAnswer], progress: Callable[[int], None]) -> Iterator[PanopticAnswer]:
@@ -121,14 +123,14 @@ def _content(
     searched = table.search if search and table is not None else None
     content: dict[str, Any] = {
         "fuser": part_key(context.catalog, "panoptic-fuser", choice),
-        "members": [answer.key for answer in answers],
+        "members": [[answer.model, answer.key] for answer in answers],  # options and tables go by the names
     }
     if searched is not None:
         content["search"] = searched.model_dump(mode="json")
     if _reads_scores(context, choice) or searched is not None:
         split = prepared.splits.validation
         content |= {
-            "measured": [held.key for held in held_out],
+            "measured": [[held.model, held.key] for held in held_out],
             "metric": context.profile.metric.model_dump(mode="json"),
             "split": prepared.digests[split.name],
             "groups": [image.group for image in split.images],

@@ -6,12 +6,12 @@ one model's. Letters: C classes.
 
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fineseg.class_ends import ClassTable
 from fineseg.coco_results import instances_of_results, load_results
@@ -19,16 +19,19 @@ from fineseg.console import Console
 from fineseg.data.class_checks import shown_differences
 from fineseg.data.coco import known_label, read_images, read_rle
 from fineseg.data.json_entries import Entry, document_of, entries_of, entry_at, kind_of, load_json
-from fineseg.data.panoptic import PanopticMap, encode_ids, present_ids, segment_fault
+from fineseg.data.panoptic import PanopticMap, encode_ids
 from fineseg.data.panoptic_json import PanopticClasses, read_classes
 from fineseg.data.rle_check import find_unsound
 from fineseg.data.split import Category, ImageInfo, Split
 from fineseg.errors import FinesegError
-from fineseg.parts import Fuse, FuserInput, ModelScore, PanopticEnd, PanopticFuser
+from fineseg.parts import Fuse, FuserInput, ModelScore, Output, PanopticEnd, PanopticFuser
 from fineseg.predictions import Instances
 from fineseg.semantic_store import SemanticMasks
+from fineseg.stages.fusers import map_fault
+from fineseg.stages.threads import in_threads
 from fineseg.store import folder_beside, write_json, write_text
 
+OUTPUTS: tuple[Output, ...] = ("instances", "semantic")
 NAME = "panoptic"
 """What the JSON and the folder of PNGs are called."""
 
@@ -84,7 +87,11 @@ def fuse_files(inputs: Inputs, part: PanopticFuser, options: Any, console: Conso
                 with console.task(f"read {file}"):
                     tables[-1][file.stem], aside[file] = _by_image(file, wanted)
         models = tuple(dict.fromkeys([*tables[0], *tables[1]]))
-        given = FuserInput(len(classes.things), len(classes.stuff), _scores(models, list(tables[0]), inputs, classes))
+        gives = {
+            model: [output for output, table in zip(OUTPUTS, tables, strict=True) if model in table] for model in models
+        }
+        scores = _scores(models, list(tables[0]), inputs, classes)
+        given = FuserInput(len(classes.things), len(classes.stuff), scores, gives)
         fuse = part.build(options, given)
         table = None if part.class_table is None else part.class_table(options, given)
         if table is not None:
@@ -99,7 +106,7 @@ def _write(work: "_Work", images: Sequence[ImageInfo], fused: Fused, beside: Pat
     work.folder.mkdir()
     annotations = []
     with console.task("fuse", len(images), "images") as task:
-        for image, found in zip(images, _in_threads(work, images), strict=True):
+        for image, found in zip(images, in_threads(work, iter(images)), strict=True):
             rows = [{"id": s.id, "category_id": work.classes.every[s.label].id} for s in found.segments]
             annotations.append({"image_id": image.id, "file_name": _png(image), "segments_info": rows})
             fused.segments += len(rows)
@@ -141,26 +148,11 @@ class _Work:
                 )
             )
         fused = self.fuse(ends)
-        fault = _fault(fused, image, len(self.classes.every))
+        fault = map_fault(fused, image, len(self.classes.every))
         if fault:
             raise FinesegError(f"image {image.id}: the fuser's map is not sound: {fault}")
         (self.folder / _png(image)).write_bytes(encode_ids(fused.ids))
-        return PanopticMap(image.id, fused.ids[:0], fused.segments)
-
-
-def _in_threads(work: _Work, images: Sequence[ImageInfo]) -> Iterator[PanopticMap]:
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:  # decoding masks and writing PNGs release the interpreter's lock
-        for start in range(0, len(images), 16 * workers):  # some at a time: a fault or an interrupt ends it soon
-            yield from pool.map(work, images[start : start + 16 * workers])
-
-
-def _fault(fused: PanopticMap, image: ImageInfo, classes: int) -> str | None:
-    if fused.ids.shape != (image.height, image.width):
-        return f"it is of {' x '.join(map(str, fused.ids.shape))}; the image is {image.height} x {image.width}"
-    if any(not 0 <= each.label < classes for each in fused.segments):
-        return f"a segment's label is beyond the {classes} classes"
-    return segment_fault(present_ids(fused.ids), fused.segments)
+        return PanopticMap(image.id, np.zeros((0, 0), np.int32), fused.segments)
 
 
 def _png(image: ImageInfo) -> str:

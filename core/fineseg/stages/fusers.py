@@ -1,11 +1,8 @@
-"""Fusers at work: what models say of images, read from the store side by side, and fused on all cores."""
+"""Fusers at work: what models say of images, read from the store side by side, and fused in threads."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +14,8 @@ from fineseg.panoptic_predictions import PanopticAnswer, StoredPanoptic, panopti
 from fineseg.parts import Fuse, FuserInput, PanopticEnd, PanopticFuser
 from fineseg.predictions import Instances, make_instances, read_instances
 from fineseg.stages.predict import Predicted
+from fineseg.stages.threads import in_threads
 from fineseg.tuning.setting import Setting
-
-Done = TypeVar("Done")
-THREADS = 8
-"""At most: each holds what all models say of an image, decoded."""
 
 
 class Fusers:
@@ -66,7 +60,7 @@ PLAIN = Setting(())
 def fused_images(
     split: Split, members: Sequence[Predicted], fuse_of: Callable[[int], Fuse], fuser: str
 ) -> Iterator[PanopticAnswer]:
-    """Fuse what models say of a split, image by image, some at a time on all cores; `fuse_of` an image's id fuses it.
+    """Fuse what models say of a split, image by image, some at a time in threads; `fuse_of` an image's id fuses it.
 
     Raises `FinesegError` for a map that the fuser got wrong.
     """
@@ -76,21 +70,13 @@ def fused_images(
     def one(ends: Sequence["StoredEnd"]) -> PanopticAnswer:
         image = images[ends[0].stored.image_id]
         found = fuse_of(image.id)([end.decoded() for end in ends])
-        fault = _fault(found, image, classes)
+        fault = map_fault(found, image, classes)
         if fault is not None:
             raise FinesegError(f"panoptic-fuser '{fuser}', image {image.id}: {fault}")
         nothing = make_instances(image.id, (image.height, image.width), [], [], [], [])
         return PanopticAnswer(nothing, replace(found, image_id=image.id))
 
-    yield from _on_all_cores(one, _side_by_side(members))
-
-
-def _on_all_cores(one: Callable[[list["StoredEnd"]], Done], waiting: Iterator[list["StoredEnd"]]) -> Iterator[Done]:
-    """Do something with what is said of each image, in order, some images at a time."""
-    workers = min(os.cpu_count() or 1, THREADS)
-    with ThreadPoolExecutor(workers) as pool:
-        while some := list(islice(waiting, 2 * workers)):
-            yield from pool.map(one, some)
+    yield from in_threads(one, _side_by_side(members))
 
 
 @dataclass(frozen=True)
@@ -126,7 +112,7 @@ def _side_by_side(members: Sequence[Predicted]) -> Iterator[list[StoredEnd]]:
             yield [StoredEnd(member, found[row.image_id], row) for member, found, row in each]
 
 
-def _fault(found: PanopticMap, image: ImageInfo, classes: int) -> str | None:
+def map_fault(found: PanopticMap, image: ImageInfo, classes: int) -> str | None:
     """Say what is wrong with a map, None for a sound one."""
     if found.ids.shape != (image.height, image.width):
         return f"a map of shape {found.ids.shape}; must be {(image.height, image.width)}"
@@ -151,6 +137,6 @@ def count_fused(
         each = count_image(truth, found, classes)
         counts[:, place[image_id]] = (each.iou, each.tp, each.fp, each.fn)
 
-    for _ in _on_all_cores(one, _side_by_side(members)):
+    for _ in in_threads(one, _side_by_side(members)):
         pass
     return counts

@@ -1,8 +1,6 @@
 """Panoptic quality of anyone's files: COCO panoptic JSON and a folder of PNGs, against ground truth of that form."""
 
-import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from fineseg.data.panoptic_json import PanopticClasses, read_classes, read_found
 from fineseg.data.split import PanopticFile
 from fineseg.errors import FinesegError
 from fineseg.metrics.panoptic_quality import PanopticCounts, PanopticResult, count_image, panoptic_result
+from fineseg.stages.threads import in_threads
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def _folder(annotations: Path, given: Path | None) -> Path:
 def _counts(
     true: Mapping[int, PanopticFile], found: Mapping[int, PanopticFile], classes: int, source: Path
 ) -> Iterator[PanopticCounts]:
-    """Yield the counts of each image, in order; images are read and matched on all cores."""
+    """Yield the counts of each image, in order; images are read and matched in threads."""
 
     def count(number: int) -> PanopticCounts:
         left, right = (
@@ -83,7 +82,4 @@ def _counts(
         except FinesegError as error:
             raise FinesegError(f"{source}: {error} ({found[number].file})") from None
 
-    numbers, workers = list(true), os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:  # reading PNGs, most of the work, releases the interpreter's lock
-        for start in range(0, len(numbers), 16 * workers):  # some at a time: a fault or an interrupt ends it soon
-            yield from pool.map(count, numbers[start : start + 16 * workers])
+    return in_threads(count, iter(true))

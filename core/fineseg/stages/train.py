@@ -41,6 +41,7 @@ def train(context: Context, prepared: Prepared) -> dict[str, Trained]:
     share a training; a model whose weights were given is not trained. Raises `FinesegError` after all others have ended
     when one fails.
     """
+    _refuse_whole_beside_folds(context, prepared)
     trained: dict[str, Trained] = {}
     for model in context.profile.chosen:
         if model in context.weights:
@@ -50,6 +51,19 @@ def train(context: Context, prepared: Prepared) -> dict[str, Trained]:
     own = {name: entry for name, entry in trained.items() if entry.model not in context.weights}
     _train(context, prepared, own, whole=False)
     return trained
+
+
+def _refuse_whole_beside_folds(context: Context, prepared: Prepared) -> None:
+    """A fuser reads models' files side by side: given weights predict the split whole, the others fold by fold."""
+    table, chosen = context.profile.combine, context.profile.chosen
+    given = [model for model in chosen if model in context.weights]
+    if prepared.folds and table is not None and table.fuser is not None and 0 < len(given) < len(chosen):
+        others = ", ".join(model for model in chosen if model not in given)
+        raise FinesegError(
+            f"--weights {given[0]}=...: a fuser takes models that are all trained in folds, or all given, and {others} "
+            "would be trained: give weights of all models or of none, or hold out images once, data.validation = "
+            "{ random = IMAGES }"
+        )
 
 
 def train_final(context: Context, prepared: Prepared, trained: Mapping[str, Trained]) -> dict[str, Trained]:

@@ -136,7 +136,9 @@ class SubmissionConformance(Conformance):
         for image in split.images:
             given, got = predictions[image.id], found.get(image.id)
             if isinstance(given, PanopticMap):
-                expect(got is not None, f"image {image.id} is not read back")
+                panoptic = got if isinstance(got, PanopticMap) else None
+                expect(panoptic is not None, f"image {image.id} is not read back")
+                expect(_areas(given) == _areas(panoptic), f"image {image.id} is read back with other segments")
                 continue
             if got is None and not len(given):
                 continue
@@ -170,6 +172,13 @@ class SubmissionConformance(Conformance):
 
 def _named(content: bytes | None) -> str:
     return "an absent" if content is None else "a damaged" if content else "an empty"
+
+
+def _areas(panoptic: PanopticMap | None) -> tuple[tuple[int, ...], list[tuple[int, bytes]]]:
+    """Return the map's shape, and label and pixels of every segment in an order of their own: ids are free."""
+    if panoptic is None:
+        return (), []
+    return panoptic.ids.shape, sorted((each.label, (panoptic.ids == each.id).tobytes()) for each in panoptic.segments)
 
 
 def _rows(instances: Instances | None) -> list[tuple[int, bytes, float]]:

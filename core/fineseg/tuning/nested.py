@@ -11,7 +11,7 @@ import numpy as np
 
 from fineseg.predictions import Instances
 from fineseg.profile.combine_schema import SearchTable
-from fineseg.tuning.matching import Matched, class_ap, mean_over_classes
+from fineseg.tuning.matching import class_ap, mean_over_classes
 from fineseg.tuning.objective import Objective
 from fineseg.tuning.search import search
 from fineseg.tuning.setting import Setting
@@ -81,7 +81,9 @@ def nested_search(
         unsearched=unsearched,
         searched=float(mean_over_classes(objective.measure(found[-1])[-1:])[0]),
         nested=nested,
-        error=standard_error(matched[0], matched[1], groups, table.seed),
+        error=standard_error(
+            lambda weights: [mean_over_classes(class_ap(each, weights)) for each in matched], groups, table.seed
+        ),
         setting=found[-1],
         parts=tuple(found[:-1]),
     )
@@ -123,13 +125,16 @@ def same_rank(scores: np.ndarray, own: np.ndarray, wanted: np.ndarray) -> np.nda
     return mapped
 
 
-def standard_error(before: Matched, after: Matched, groups: Sequence[str], seed: int) -> float:
-    """Return the standard error of how much more `after` reaches than `before`, by drawing groups with replacement."""
+def standard_error(reached: Callable[[np.ndarray], Sequence[np.ndarray]], groups: Sequence[str], seed: int) -> float:
+    """Return the standard error of how much more a search reaches, by drawing groups of images with replacement.
+
+    `reached` returns what is reached before and after it [B] by images that count as weights [B, I] say.
+    """
     names = {name: n for n, name in enumerate(dict.fromkeys(name or f"\0{n}" for n, name in enumerate(groups)))}
     group = np.array([names[name or f"\0{n}"] for n, name in enumerate(groups)], dtype=np.int64)
     if len(names) < 2:
         return float("inf")
     drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWINGS)
     weights = drawn[:, group].astype(np.float64)
-    gains = mean_over_classes(class_ap(after, weights)) - mean_over_classes(class_ap(before, weights))
-    return float(np.nanstd(gains, ddof=1))
+    before, after = reached(weights)
+    return float(np.nanstd(after - before, ddof=1))

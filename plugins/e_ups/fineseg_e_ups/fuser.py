@@ -23,7 +23,7 @@ from fineseg import FuserInput, Instances, PanopticEnd, PanopticFrame, PanopticM
 from fineseg.data import masks
 from fineseg_e_ups.options import PanopticHeadOptions, PanopticOptions
 from fineseg_e_ups.panoptic import Objects, panoptic_map
-from fineseg_fusion.fusers import Fuse, chosen_ends, task_level
+from fineseg_fusion.fusers import Fuse, check_options, task_level
 
 LEAST = 1e-4
 """Probabilities below count as this: the compact form of the store rounds small ones to 0."""
@@ -35,7 +35,7 @@ object's mask covers there is unknown then, which becomes void."""
 
 def build(options: PanopticHeadOptions, given: FuserInput) -> Fuse:
     """Return the function that chooses at the task level and joins what was chosen with the panoptic head."""
-    chosen_ends(options, given)  # what is wrong with it is told before work begins
+    check_options("panoptic-head", options, given)
     rules = PanopticOptions(overlap=options.overlap, stuff_area=options.stuff_area)
 
     def fuse(ends: Sequence[PanopticEnd]) -> PanopticMap:

@@ -30,12 +30,11 @@ def build_heuristic(options: HeuristicOptions, given: FuserInput) -> Fuse:
     """Return the function that combines one model's instances and one model's semantics (see `panoptic_rule`)."""
     from fineseg_fusion.panoptic_rule import combine
 
+    refuse_several(*([name for name in given.gives if what in given.gives[name]] for what in ("instances", "semantic")))
+
     def fuse(ends: Sequence[PanopticEnd]) -> PanopticMap:
         speakers, sources = parts_of("heuristic", ends, given)
-        for what, members in (("instances", speakers), ("semantic scores", sources)):
-            if len(members) > 1:
-                names = ", ".join(members)
-                raise FinesegError(f"fuser heuristic: takes {what} of one model, not of {names}; two-level takes more")
+        refuse_several(speakers, sources)
         (found,), (semantic,) = speakers.values(), sources.values()
         chosen = things_above(found, options.confidence, given.things)
         return combine(chosen, semantic, given.things, overlap=options.overlap, stuff_area=options.stuff_area)
@@ -43,17 +42,37 @@ def build_heuristic(options: HeuristicOptions, given: FuserInput) -> Fuse:
     return fuse
 
 
+def refuse_several(speakers: Collection[str], sources: Collection[str]) -> None:
+    """Raise `FinesegError` where two models give instances, or two give semantic scores."""
+    for what, members in (("instances", speakers), ("semantic scores", sources)):
+        if len(members) > 1:
+            names = ", ".join(members)
+            raise FinesegError(f"fuser heuristic: takes {what} of one model, not of {names}; two-level takes more")
+
+
 def build_two_level(options: TwoLevelOptions, given: FuserInput) -> Fuse:
     """Return the function that chooses at the task level (see `task_level`) and combines what was chosen."""
     from fineseg_fusion.panoptic_rule import combine
 
-    chosen_ends(options, given)  # what is wrong with it is told before work begins
+    check_options("two-level", options, given)
 
     def fuse(ends: Sequence[PanopticEnd]) -> PanopticMap:
         found, semantic = task_level("two-level", ends, options, given, options.confidence)
         return combine(found, semantic, given.things, overlap=options.overlap, stuff_area=options.stuff_area)
 
     return fuse
+
+
+def check_options(name: str, options: TaskLevelOptions, given: FuserInput) -> None:
+    """Raise `FinesegError` for what is wrong with options before work begins; `name` is the fuser's in messages."""
+    chosen_ends(options, given)
+    models = [score.model for score in given.scores]
+    if len(models) > 1:  # a model is also looked at alone, with the options for all
+        _check_names(name, options, models)
+        speakers = [model for model in models if "instances" in given.gives.get(model, ("instances",))]
+        if options.default and options.default not in speakers:
+            told = f"default '{options.default}' is no model that has instances: {', '.join(speakers)}"
+            raise FinesegError(f"class table: {told}")
 
 
 def chosen_ends(options: TaskLevelOptions, given: FuserInput) -> ClassTable | None:
@@ -86,8 +105,6 @@ def task_level(
     from fineseg import mean_scores
 
     speakers, sources = parts_of(name, ends, given)
-    if len(ends) > 1:  # a model is also looked at alone, with the options for all
-        _check_names(name, options, [end.model for end in ends])
     table = _table(options, given, speakers) if len(speakers) > 1 else None
     lacking = [model for model in speakers if table is None or model not in table.models]
     if len(speakers) > 1 and lacking:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,40 @@ def test_a_cache_that_is_lost_or_damaged_is_made_anew(
     assert read_board(tmp_path) == first and read == []
 
 
+def test_another_schema_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path / "a", 30.0)
+    first = read_board(tmp_path)
+    read = count_reads(monkeypatch)
+    monkeypatch.setattr(Profile, "model_json_schema", lambda: {"other": "defaults"})
+    cache.schema_digest.cache_clear()
+    try:
+        assert read_board(tmp_path) == first and len(read) == 1
+    finally:
+        cache.schema_digest.cache_clear()
+
+
+def test_where_nothing_changed_nothing_is_written(tmp_path: Path) -> None:
+    read_board(tmp_path)
+    assert not (tmp_path / NAME).exists()
+    write_run(tmp_path / "a", 30.0)
+    read_board(tmp_path)
+    before = (tmp_path / NAME).read_bytes()
+    read_board(tmp_path)
+    assert (tmp_path / NAME).read_bytes() == before
+
+
+def test_a_cache_that_another_process_is_just_making_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path / "a", 30.0)
+    monkeypatch.setattr(cache, "PATIENCE", 0.1)
+    with closing(sqlite3.connect(tmp_path / NAME, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE entries (folder TEXT PRIMARY KEY, stamp TEXT, entry TEXT)")
+        there = (tmp_path / NAME).stat().st_ino
+        assert len(read_board(tmp_path)[0]) == 1
+        other.execute("COMMIT")
+    assert (tmp_path / NAME).stat().st_ino == there
+
+
 def test_a_folder_that_may_not_be_written_is_listed_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,6 +402,39 @@ def test_diff_of_equal_and_of_older_runs(tmp_path: Path, call: Callable[..., tup
     _, out, err = call("diff", a, b)
     assert "no classes: a run was made before" in out
     assert err == "warning: data of val differ: scores on other validation images are no comparison\n"
+    assert compare_runs(a, b)["comparable"] is False
+
+
+@pytest.mark.parametrize(
+    ("validation", "split", "clause"),
+    [
+        ("val", "train", ""),
+        ({"random": 5}, "train-rest", ""),
+        ({"random": 5}, "train-held-out", ": scores on other validation images are no comparison"),
+        ({"folds": 3}, "train", ": scores on other validation images are no comparison"),
+        ({"folds": 3}, "test", ""),
+    ],
+)
+def test_diff_of_other_data(
+    validation: Any, split: str, clause: str, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    names = ("train", "train-rest", "train-held-out", "val", "test")
+    for run in "ab":
+        folder = write_run(tmp_path / run, 30.0, data_validation=validation)
+        splits = {name: {"digest": run if name == split else "same"} for name in names}
+        put(folder, manifest={"started": "2026", "cost": COST, "data": {"splits": splits}})
+    assert call("diff", tmp_path / "a", tmp_path / "b")[2] == f"warning: data of {split} differ{clause}\n"
+
+
+def test_diff_of_runs_that_are_scored_on_other_splits(
+    tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    for run, other in (("val", "test"), ("test", "val")):
+        folder = write_run(tmp_path / run, 30.0, data_validation=run, data_test=other)
+        splits = {name: {"digest": name} for name in ("train", "val", "test")}
+        put(folder, manifest={"started": "2026", "cost": COST, "data": {"splits": splits}})
+    err = call("diff", tmp_path / "val", tmp_path / "test")[2]
+    assert err == "warning: scores on other validation images are no comparison\n"
 
 
 def test_diff_of_what_is_no_run(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ import pytest
 import torch
 from e_ups_cases import OPTIONS, spread
 
-from fineseg import FinesegError, ImageInfo, PanopticFrame
+from fineseg import FinesegError, ImageInfo, PanopticFrame, View
 from fineseg.catalog import load_catalog
 from fineseg.data.panoptic import present_ids, segment_fault
 from fineseg.mm.model import BuiltModel, build_model
 from fineseg.mm.panoptic import predict_panoptic, visible
 from fineseg.mm.predict import encode_views, predict_image
-from fineseg.mm.views import PLAIN
+from fineseg.mm.views import PLAIN, Viewing
 from fineseg.profile.schema import ModelTable, PartChoice, PredictTable
 from fineseg.semantic_store import label_map
 
@@ -65,6 +65,33 @@ def test_one_pass_gives_what_the_steps_give(built: BuiltModel, image: ImageInfo)
     wide = torch.nn.functional.interpolate(semantic, size=(96, 96), mode="bilinear")[0, :, :90, :75].argmax(0)
     nearest = cv2.resize(wide.numpy().astype(np.uint8), (100, 120), interpolation=cv2.INTER_NEAREST)
     assert (label_map(scores) == nearest).mean() > 0.93
+
+
+def test_maps_without_scores(built: BuiltModel, image: ImageInfo) -> None:
+    whole = predict_panoptic(built, image, PREDICT, CPU)
+    found = predict_panoptic(built, image, PREDICT, CPU, ("instances", "panoptic"))
+    assert found.semantic is None and found.panoptic is not None and whole.panoptic is not None
+    assert np.array_equal(found.panoptic.ids, whole.panoptic.ids)
+
+
+@pytest.mark.parametrize("sides", [(True, False), (False, True), (True, True)])
+def test_a_mirrored_view_alone_is_upright(built: BuiltModel, tmp_path: Path, sides: tuple[bool, bool]) -> None:
+    """The view of an image that is scaled to its own size is the plain look at the mirrored file."""
+    horizontal, vertical = sides
+    across, down = (-1 if horizontal else 1), (-1 if vertical else 1)
+    pixels = np.random.default_rng(5).integers(0, 255, (8, 6, 3), np.uint8)
+    pixels = cv2.resize(pixels, (64, 96), interpolation=cv2.INTER_CUBIC)
+    for name, each in (("x", pixels), ("mirrored", pixels[::down, ::across])):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), each)
+    predict = PREDICT.model_copy(update={"long_side": 96, "short_side": 64})
+    plain = predict_panoptic(built, ImageInfo(4, tmp_path / "mirrored.png", 64, 96), predict, CPU, ("semantic",))
+    view = Viewing((View(horizontal=horizontal, vertical=vertical),))
+    for gives in (("semantic",), ("instances", "semantic", "panoptic")):
+        found = predict_panoptic(built, ImageInfo(4, tmp_path / "x.png", 64, 96), predict, CPU, gives, view)  # type: ignore[arg-type]
+        assert found.semantic is not None and plain.semantic is not None
+        wanted = np.asarray(plain.semantic.probabilities)[:, ::down, ::across]
+        np.testing.assert_allclose(np.asarray(found.semantic.probabilities), wanted, atol=1e-4)
+    assert found.panoptic is not None and found.panoptic.ids.shape == (96, 64)
 
 
 def test_scores_without_padding_are_those_given() -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from profile_toys import PROFILE, toy_catalog
 
-from fineseg import Dataset, FinesegError, Head, NoOptions, PanopticFuser, Submission
+from fineseg import Dataset, FinesegError, FuserInput, Head, NoOptions, PanopticFuser, Submission
 from fineseg.catalog import Catalog, Entry, load_catalog
 from fineseg.errors import ProfileError
 from fineseg.profile import load_profile
@@ -287,6 +287,51 @@ def test_a_format_takes_what_the_task_makes() -> None:
     assert list(caught.value.faults) == [f"toy.toml: {said}"]
 
 
+DENSE_AB = {"weights": {"a": 0.4, "b": 1.2}}
+
+
+def steps_of(*models: str) -> list[tuple[str, Any]]:
+    return [(f"models.{model}.head", "steps") for model in models]
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("dense", "what models say together, [combine] dense"), ("combined", "what [combine] makes of all models")],
+)
+def test_names_of_what_several_models_say_are_taken(name: str, what: str) -> None:
+    tables = put(TOY, f"models.{name}", {"backbone": "small", "neck": "plain", "head": "boxes"})
+    assert faults(tables) == [f"models.{name}: the name is that of {what}; call the model otherwise"]
+
+
+def test_a_fuser_is_built_to_say_what_is_wrong_with_its_options() -> None:
+    told: list[FuserInput] = []
+
+    def build(options: Any, given: FuserInput) -> Any:
+        told.append(given)
+        if len(given.scores) > 1:
+            raise FinesegError("fuser rule: takes one model")
+
+    parts = (
+        Head("joined", "", NoOptions, build=print, gives=("instances", "semantic", "panoptic")),
+        Head("pixels", "", NoOptions, build=print, gives=("semantic",)),
+        PanopticFuser("rule", "", NoOptions, build=build),
+        Dataset("grounds", "", NoOptions, read=print, panoptic=True),
+    )
+    catalog = Catalog((*CATALOG.entries, *(Entry(part, "toy", "toy-parts", "1.0") for part in parts)))
+    tables = put(put(TOY, "competition.task", "panoptic"), "data.dataset", "grounds")
+    tables = put(put(put(tables, "models.a.head", "joined"), "models.b.head", "pixels"), "combine.fuser", "rule")
+    with pytest.raises(ProfileError) as caught:
+        check_tables(tables, catalog, FILE)
+    assert list(caught.value.faults) == ["toy.toml: combine.fuser: fuser rule: takes one model"]
+    assert [score.model for score in told[-1].scores] == ["a", "b"]
+    assert {name: list(gives) for name, gives in told[-1].gives.items()} == {
+        "a": ["instances", "semantic"],
+        "b": ["semantic"],
+    }
+    check_tables(put(tables, "combine.models", ["a"]), catalog, FILE)
+    assert [score.model for score in told[-1].scores] == ["a"]
+
+
 def test_parts_go_with_a_panoptic_task() -> None:
     task = 'competition.task is "panoptic"'
     tables = put(TOY, "competition.task", "panoptic")
@@ -335,6 +380,13 @@ def test_parts_go_with_a_panoptic_task() -> None:
     assert said(both, pixels, fuser, ("combine.models", ["b"])) == [
         f"combine.models: none finds instances, and {task}; choose boxes or joined or queries or steps"
     ]
+    own = ("models.a.predict.semantic", "none"), ("models.b.predict.semantic", "none")
+    assert (
+        said(both, *steps_of("a", "b"), fuser, ("combine.dense", DENSE_AB), *own) == []
+    )  # an ensemble's is the common
+    assert said(both, *steps_of("a", "b"), fuser, ("combine.dense", DENSE_AB), ("predict.semantic", "none")) == [
+        'predict.semantic: a fuser reads the scores of all classes, which "none" does not keep'
+    ]
     assert said(both, pixels, fuser, ("predict.semantic", "none")) == [
         'predict.semantic: a fuser reads the scores of all classes, which "none" does not keep'
     ]
@@ -371,6 +423,10 @@ def test_parts_go_with_a_panoptic_task() -> None:
     ]
     assert said(both, *steps, fuser, dense) == []
     assert said(both, *steps, fuser, dense, ("combine.models", ["dense", "b"])) == []
+    assert said(*steps, fuser, dense) == []  # the one that is chosen stands for itself
+    assert said(*steps, fuser, dense, ("combine.models", ["dense"])) == [
+        "combine.models: dense is of two chosen models or more; name the one that is left itself, or choose more"
+    ]
     assert said(both, *steps, fuser, ("combine.dense", {"weights": {"a": 1.0}})) == [
         "combine: dense.weights must name the models, two or more, that are one to the fuser"
     ]

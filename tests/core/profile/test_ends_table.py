@@ -84,6 +84,13 @@ def test_phases(catalog: Catalog) -> None:
             {"ends": {**BOTH, "y": 5}},
             ["models.c.ends.y: must be the name of a part, or a table with its name and options, not 5"],
         ),
+        (
+            {"ends_training": "frozen-first", "train": {"checkpoint": "best", "validate_every": 1}},
+            [
+                "models.c.ends_training: the best checkpoint may be one of the first phase, before the other ends "
+                'learn; say train.checkpoint = "last", or ends_training = "joint"'
+            ],
+        ),
         ({"ends_training": "frozen"}, ["models.c.ends_training: must be 'joint' or 'frozen-first', not \"frozen\""]),
     ],
 )

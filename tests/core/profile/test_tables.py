@@ -10,8 +10,9 @@ from fineseg.catalog import Catalog, load_catalog
 from fineseg.errors import FinesegError, ProfileError
 from fineseg.profile import Loaded, load_profile
 from fineseg.profile.check import complete
+from fineseg.profile.combine_schema import COMBINED
 from fineseg.profile.layers import MISSING, at, leaves
-from fineseg.profile.tables import COMBINED, Row, check_ablations, rows_of, start_of, table_named
+from fineseg.profile.tables import Row, check_ablations, rows_of, start_of, table_named
 
 Load = Callable[..., Loaded]
 COMPETITION = Path(__file__).parents[3] / "competitions" / "3dfuture.toml"

@@ -118,6 +118,7 @@ def test_folds_are_predicted_by_those_that_left_them_out(tmp_path: Path) -> None
     trained = {f"a fold {n}": Trained("a", f"key of a {n}", tmp_path / f"a{n}", n) for n in (0, 1)} | {"b": given}
     found = predict_dense(bench.context, bench.prepared, {"validation": trained})["validation"]
     assert [order.image_ids for order in bench.writer.orders] == [(1, 4), (2, 3, 5, 6)]
+    assert [order.topic for order in bench.writer.orders] == ["dense fold 0 validation", "dense fold 1 validation"]
     for fold, order in enumerate(bench.writer.orders):
         assert order.members == {"a": str(trained[f"a fold {fold}"].weights), "b": str(given.weights)}
     assert len(found.files) == 2 and sorted(found.read()) == [1, 2, 3, 4, 5, 6]

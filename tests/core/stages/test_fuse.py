@@ -48,6 +48,7 @@ from fineseg.stages.fuse import measure
 from fineseg.stages.held_out import record_training
 from fineseg.stages.predict import Predicted
 from fineseg.stages.prepare import Prepared
+from fineseg.stages.train import train
 from fineseg.stages.tune import search_record
 from fineseg.store import Store
 from fineseg_datasets.showroom import write_panoptic_split
@@ -208,11 +209,13 @@ def test_each_part_is_fused_by_what_was_measured_on_the_others(bench: Bench, roo
     )
     bench.fuse()
     whole = [tuple(np.nan_to_num(each.per_class).tolist() for each in scores) for scores in measured.scores]
+    assert len(told) == IMAGES
     for image_id, given in told.items():
         said = tuple(np.nan_to_num(each.per_class).tolist() for each in given.scores)
         assert said == whole[measured.part_of[image_id]]
     told.clear()
     bench.fuse("test")
+    assert len(told) == len(bench.test.images)
     assert all(tuple(np.nan_to_num(s.per_class).tolist() for s in given.scores) == whole[5] for given in told.values())
 
 
@@ -240,6 +243,9 @@ def test_what_made_a_map_is_in_its_key(bench: Bench, rooms: Split) -> None:
     rule = PanopticFuser("toy-rule", "", RuleOptions, build=build_rule, recipe_version=2)
     bench.context = replace(bench.context, catalog=catalog(rule))
     keys.append(bench.fuse().key)
+    bench.predicted["a", "validation"] = replace(changed, model="another name")
+    keys.append(bench.fuse().key)  # options and class tables go by names
+    bench.predicted["a", "validation"] = changed
     combine = bench.context.profile.combine
     assert combine is not None
     only = bench.context.profile.model_copy(update={"combine": combine.model_copy(update={"models": ("a",)})})
@@ -295,6 +301,7 @@ def test_a_dense_ensemble_is_one_of_the_models(bench: Bench) -> None:
     for role in ("validation", "test"):
         own = bench.predicted["a", role]
         members = tuple(replace(own, model=name) for name in ("a", "c"))
+        bench.predicted["c", role] = replace(own, model="c", key=f"c-{role}")
         answers[role] = replace(own, model="dense", key=f"dense-{role}", weights=None, members=members)
     found = combine_roles(bench.context, bench.prepared, bench.predicted, {}, {}, answers)
     assert set(CALLS) == {("dense", "b")} and found["test"].key != found["validation"].key
@@ -302,10 +309,35 @@ def test_a_dense_ensemble_is_one_of_the_models(bench: Bench) -> None:
     assert list(scored) == [("dense", "validation"), ("combined", "validation")]
     weights = bench.predicted["a", "validation"].weights
     assert weights is not None
-    record_training(weights, ["hash 3"])
+    weights.with_name("trained_on.json").unlink()
     bench.context = replace(bench.context, store=Store(bench.context.store.root.parent / "other"))
-    with pytest.raises(FinesegError, match=r"model dense: was trained on 1 of the 6 images"):
+    for trusted, member in ((("b", "dense"), "a"), (("a",), "c")):
+        trusting = profile.model_copy(update={"combine": table.model_copy(update={"held_out": trusted})})
+        said = rf'model {member} of dense: .*say so: \[combine\] held_out = \["{member}"\]'
+        with pytest.raises(FinesegError, match=said):
+            combine_roles(replace(bench.context, profile=trusting), bench.prepared, bench.predicted, {}, {}, answers)
+    trusting = profile.model_copy(update={"combine": table.model_copy(update={"held_out": ("a", "c")})})
+    combine_roles(replace(bench.context, profile=trusting), bench.prepared, bench.predicted, {}, {}, answers)
+    record_training(weights, ["hash 3"])
+    bench.context = replace(bench.context, store=Store(bench.context.store.root.parent / "third"))
+    with pytest.raises(FinesegError, match=r"model a of dense: was trained on 1 of the 6 images"):
         combine_roles(bench.context, bench.prepared, bench.predicted, {}, {}, answers)
+
+
+def test_a_model_that_keeps_no_scores_is_not_fused_alone(tmp_path: Path, rooms: Split) -> None:
+    kept = '[models.a.predict]\nsemantic = "none"\n'
+    bench = Bench(tmp_path, rooms, more=kept)
+    CALLS.clear()
+    maps = evaluate_maps(bench.context, bench.prepared, {("a", "validation"): bench.predicted["a", "validation"]})
+    assert maps["a"].quality is None and not CALLS
+
+
+def test_given_weights_beside_folds_are_refused_before_training(bench: Bench, tmp_path: Path) -> None:
+    own = replace(bench.prepared, fold=0)
+    folds = replace(bench.prepared, folds=(own,))
+    context = replace(bench.context, weights={"a": tmp_path / "a.pth"})
+    with pytest.raises(FinesegError, match=r"--weights a=...: a fuser takes models that are all .* and b would be"):
+        train(context, folds)
 
 
 SEARCH = "search = { weights = false, trials = 9, folds = 3, space = { least = { choice = [0.3, 0.5, 0.95] } } }\n"

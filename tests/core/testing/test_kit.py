@@ -369,6 +369,67 @@ def test_faulty_formats(changed: dict[str, Any], check: str, said: str) -> None:
     assert said in failed(replace(SUBMISSION, **changed))[check]
 
 
+def write_maps(options: Any, split: Split, predictions: Mapping[int, PanopticMap], path: Path) -> Path:
+    if any(image.id not in predictions for image in split.images):
+        raise FinesegError("an image has not been predicted")
+    maps = [predictions[image.id] for image in split.images]
+    rows = [(each.image_id, each.ids.tolist(), [[one.id, one.label] for one in each.segments]) for each in maps]
+    write_text(path, json.dumps(rows))
+    return path
+
+
+def read_maps(options: Any, split: Split, path: Path) -> dict[int, PanopticMap]:
+    """Read maps back, whose segments are numbered from the last on."""
+    found = {}
+    for image_id, ids, segments in load_json(path):
+        new = {0: 0, **{old: len(segments) - place for place, (old, _) in enumerate(segments)}}
+        renumbered = np.vectorize(new.get, otypes=[np.int32])(np.array(ids))
+        found[image_id] = PanopticMap(image_id, renumbered, tuple(Segment(new[old], label) for old, label in segments))
+    return found
+
+
+def check_maps(options: Any, split: Split, path: Path) -> list[str]:
+    try:
+        read_maps(options, split, path)
+    except FinesegError as error:
+        return [str(error)]
+    return []
+
+
+MAPS = Submission("toy", "maps", NoOptions, write_maps, check_maps, suffix=".json", task="panoptic", read=read_maps)
+
+
+def changed_maps(change: Callable[[PanopticMap], PanopticMap]) -> Any:
+    return lambda *given: {key: change(each) for key, each in read_maps(*given).items()}
+
+
+def rolled(made: PanopticMap) -> PanopticMap:
+    return replace(made, ids=np.roll(made.ids, 1, axis=1))
+
+
+def relabelled(made: PanopticMap) -> PanopticMap:
+    one, two, *others = made.segments
+    return replace(made, segments=(Segment(one.id, two.label), Segment(two.id, one.label), *others))
+
+
+def test_a_sound_panoptic_format_passes() -> None:
+    assert failed(MAPS) == {}
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (lambda *_: {}, "image 1 is not read back"),
+        (changed_maps(rolled), "image 1 is read back with other segments"),
+        (changed_maps(relabelled), "image 1 is read back with other segments"),
+        (changed_maps(lambda made: replace(made, segments=made.segments[1:])), "with other segments"),
+        (changed_maps(lambda made: replace(made, ids=made.ids[:-1])), "with other segments"),
+    ],
+)
+def test_faulty_panoptic_formats(read: Any, said: str) -> None:
+    assert said in failed(replace(MAPS, read=read))["read_back"]
+
+
 def test_drawn_maps_agree_with_their_segments() -> None:
     for seed in range(20):
         made = draw_map(np.random.default_rng(seed), (5, 1 + seed), [0, 3, 4])

@@ -1,18 +1,34 @@
 """The conformance kit sees faults in networks: backbones, necks, task balancers and heads."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_models import MASK_RCNN
 from torch import Tensor, nn
 
-from fineseg import Backbone, BackboneSpec, Head, HeadInput, HeadSpec, Neck, NeckSpec, NoOptions, TaskBalancer
+from fineseg import (
+    Backbone,
+    BackboneSpec,
+    FinesegError,
+    Head,
+    HeadInput,
+    HeadSpec,
+    Neck,
+    NeckSpec,
+    NoOptions,
+    TaskBalancer,
+    make_instances,
+)
 from fineseg.catalog import Catalog, Entry, load_catalog
+from fineseg.mm.panoptic import PanopticAnswer
 from fineseg.parts import Part
-from fineseg.testing import CONFORMANCE
+from fineseg.semantic_store import SemanticScores
+from fineseg.testing import CONFORMANCE, HeadConformance
 from fineseg.testing.kit import Verdict, checks_of, run_check
 from fineseg.testing.tiny import CHANNELS, PYRAMID, STRIDES, WIDTH, TinyBackbone, TinyNeck
 
@@ -197,6 +213,8 @@ def jittered(step: Any) -> Any:
 @pytest.mark.parametrize(
     ("check", "changes", "said"),
     [
+        ("spec", {"build": lambda options, given: 1 // 0}, "ZeroDivisionError"),
+        ("instances", {"build": head_build(wrapped(boxes=lambda step: 1 // 0))}, "ZeroDivisionError"),
         ("prediction_only", {"prediction_only": ("rpn.nothing",)}, "prediction_only names 'rpn.nothing'"),
         ("spec", {"gives": ("instances", "semantic")}, "has no step `semantic`, which it gives"),
         ("instances", {"build": head_build(wrapped(boxes=shouted))}, "scores must lie in 0..1"),
@@ -210,6 +228,49 @@ def jittered(step: Any) -> Any:
 def test_faulty_heads(check: str, changes: dict[str, Any], said: str, head_verdicts: Any) -> None:
     verdict = head_verdicts(check, **changes)
     assert verdict.outcome == "failed" and said in verdict.why
+
+
+def refusing(options: Any, given: HeadInput) -> HeadSpec:
+    raise FinesegError("wants a wider neck")
+
+
+def test_a_head_that_refuses_the_tiny_neck_is_skipped(head_verdicts: Any) -> None:
+    verdict = head_verdicts("spec", build=refusing)
+    assert verdict.outcome == "skipped" and "it wants another neck" in verdict.why
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        (np.full((5, 2, 2), 0.2), ""),
+        (np.full((5, 2, 2), np.float16(0.2)), ""),
+        (np.full((4, 2, 2), 0.25), "scores are of shape (4, 2, 2), not [5, h, w]"),
+        (np.full((5, 2, 2), np.nan), "scores are not finite"),
+        (np.array([1.5, -0.5, 0, 0, 0])[:, None, None], "scores must lie in 0..1"),
+        (np.full((5, 2, 2), 0.9), "scores of a pixel must add up to 1; they are off by 3.5"),
+        (np.zeros((5, 2, 2)), "scores of a pixel must add up to 1; they are off by 1"),
+    ],
+)
+def test_scores_that_are_no_probabilities_are_seen(scores: np.ndarray, said: str) -> None:
+    entry = load_catalog(warn=pytest.fail).find("head", "mask-rcnn")
+    entry = replace(entry, part=replace(entry.part, gives=("instances", "semantic")))
+    kit: Any = type("Kit", (HeadConformance,), {"part": "mask-rcnn", "options": MASK_RCNN, "entry": entry})()
+    if not said:
+        kit.expect_probabilities(scores)
+        return
+    with pytest.raises(AssertionError, match=re.escape(said)):
+        kit.expect_probabilities(scores)
+
+
+def test_a_head_whose_scores_are_missing_or_of_other_classes_is_seen(
+    head_verdicts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores: list[Any] = [None, SemanticScores(np.full((3, 16, 24), 1 / 3, np.float32), (64, 96))]
+    empty = make_instances(1, (64, 96), [], [], [], [])
+    monkeypatch.setattr("fineseg.mm.panoptic.predict_panoptic", lambda *_: PanopticAnswer(empty, None, scores.pop(0)))
+    for said in ("it gives 'semantic', and no scores came", "scores are of shape (3, 16, 24)"):
+        verdict = head_verdicts("scores_of_pixels", gives=("instances", "semantic"))
+        assert verdict.outcome == "failed" and said in verdict.why
 
 
 def test_parameters_that_nothing_teaches_are_seen(head_verdicts: Any) -> None:

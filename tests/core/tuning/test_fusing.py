@@ -59,7 +59,9 @@ def test_each_part_by_what_is_best_without_it(seed: int, metric: str) -> None:
     assert nested.unsearched == pytest.approx(quality(by_level[0.5], counted))
     assert nested.searched == pytest.approx(quality(by_level[best[-1]], counted))
     assert nested.searched >= nested.unsearched and nested.error >= 0
-    assert len(asked) <= 2 * len(LEVELS) + 2  # a setting is counted once for all sets, and once to be applied
+    assert sorted(asked) == sorted(
+        [*LEVELS, 0.5]
+    )  # each setting once, for all sets and to be applied; 0.5 also as start
 
 
 def test_quality_of_sets() -> None:

@@ -12,7 +12,7 @@ from tuning_cases import ap_of, one_list, squares
 
 from fineseg import Instances, concatenate
 from fineseg.profile.combine_schema import SearchTable
-from fineseg.tuning.matching import class_ap, parts_of
+from fineseg.tuning.matching import Matched, class_ap, mean_over_classes, parts_of
 from fineseg.tuning.nested import Nested, nested_search, on_one_scale, same_rank, sets_of_parts, standard_error
 from fineseg.tuning.objective import Objective, figure_of
 from fineseg.tuning.overlaps import Overlaps
@@ -248,6 +248,10 @@ def test_same_rank(seed: int, own: int, wanted: int) -> None:
             assert abs((second > at).sum() - count) < 0.1 * count + 0.02 * len(second)
 
 
+def by_weights(matched: Sequence[Matched]) -> Callable[[np.ndarray], list[np.ndarray]]:
+    return lambda weights: [mean_over_classes(class_ap(each, weights)) for each in matched]
+
+
 def test_standard_error_is_that_of_images_drawn_anew() -> None:
     """Against many fresh drawings of the same kind of images: the error is what the gain varies by."""
     gains, errors = [], []
@@ -262,7 +266,7 @@ def test_standard_error_is_that_of_images_drawn_anew() -> None:
         tables = [each.match(model) for each, model in zip(matched, models, strict=True)]
         figures = [float(np.mean(class_ap(each, np.ones((1, 40))))) for each in tables]
         gains.append(figures[1] - figures[0])
-        errors.append(standard_error(tables[0], tables[1], [""] * 40, seed))
+        errors.append(standard_error(by_weights(tables), [""] * 40, seed))
     assert 0.6 < np.mean(errors) / np.std(gains, ddof=1) < 1.6
 
 
@@ -272,4 +276,4 @@ def test_one_group_has_no_error_to_measure_by() -> None:
         overlaps, [[m] for m in models[0]], np.zeros(4, int), pool, figure_of("AP", {}, 9), np.ones((1, 4))
     )
     matched = objective.match(models[0])
-    assert standard_error(matched, matched, ["a"] * 4, 0) == float("inf")
+    assert standard_error(by_weights([matched, matched]), ["a"] * 4, 0) == float("inf")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from panoptic_fusion_cases import as_instances, as_masks
 
-from fineseg import FuserInput, Instances, ModelScore, PanopticEnd, PanopticFrame, SemanticScores
+from fineseg import FinesegError, FuserInput, Instances, ModelScore, PanopticEnd, PanopticFrame, SemanticScores
 from fineseg_e_ups.fuser import LEAST, build, centred_logits, objects
 from fineseg_e_ups.options import PanopticHeadOptions
 
@@ -148,3 +148,9 @@ def test_of_boxes_that_overlap_the_worse_goes_whatever_its_class() -> None:
     kept = objects(found, PanopticHeadOptions())
     assert kept.labels.tolist() == [1, 0] and kept.boxes.tolist() == [[0, 0, 9, 9], [12, 12, 19, 19]]
     assert kept.masks.shape == (2, 28, 28) and kept.masks.unique().tolist() == [4.0]
+
+
+def test_names_are_checked_before_anything_is_fused() -> None:
+    options = PanopticHeadOptions.model_validate({"temperatures": {"c": 2}})
+    with pytest.raises(FinesegError, match="fuser panoptic-head: temperatures: 'c' is no model; there are a, b"):
+        build(options, FuserInput(0, 0, [ModelScore(name, float("nan"), ()) for name in "ab"]))

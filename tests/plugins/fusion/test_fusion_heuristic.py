@@ -216,6 +216,18 @@ def test_what_cannot_be_fused(ends: list[PanopticEnd], message: str) -> None:
     assert message in str(caught.value) and str(caught.value).startswith("fuser heuristic")
 
 
+def test_several_models_are_refused_before_anything_is_fused() -> None:
+    def build(**gives: tuple[str, ...]) -> None:
+        build_heuristic(HeuristicOptions(), FuserInput(THINGS, STUFF, gives=gives))  # type: ignore[arg-type]
+
+    build(a=("instances",), b=("semantic",))
+    build(a=("instances", "semantic"))
+    with pytest.raises(FinesegError, match="takes instances of one model, not of a, b; two-level takes more"):
+        build(a=("instances", "semantic"), b=("instances",))
+    with pytest.raises(FinesegError, match="takes semantic scores of one model, not of a, b"):
+        build(a=("instances", "semantic"), b=("semantic",))
+
+
 def test_a_score_that_is_no_number_is_refused() -> None:
     bad = as_instances(1, (4, 4), [(0, float("nan"), np.ones((4, 4), bool))])
     with pytest.raises(FinesegError, match="a predicts a score that is not a finite number"):

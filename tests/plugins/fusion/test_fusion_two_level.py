@@ -137,6 +137,25 @@ def test_what_cannot_be_fused(options: dict[str, Any], known: FuserInput, messag
         build_two_level(TwoLevelOptions(**options), known)(ends)
 
 
+@pytest.mark.parametrize("option", ["temperatures", "thresholds", "weights"])
+def test_names_are_checked_before_anything_is_fused(option: str) -> None:
+    options = TwoLevelOptions.model_validate({option: {"c": 0.5}})
+    unmeasured = [ModelScore(name, math.nan, ()) for name in "ab"]
+    with pytest.raises(FinesegError, match=f"fuser two-level: {option}: 'c' is no model; there are a, b"):
+        build_two_level(options, FuserInput(0, 0, unmeasured))
+    build_two_level(options, FuserInput(0, 0, [*unmeasured, ModelScore("c", math.nan, ())]))
+    build_two_level(options, FuserInput(0, 0, unmeasured[:1]))  # one alone
+
+
+def test_the_default_is_a_model_with_instances() -> None:
+    unmeasured = [ModelScore(name, math.nan, ()) for name in "abs"]
+    known = FuserInput(0, 0, unmeasured, {"a": ["instances"], "b": ["instances", "semantic"], "s": ["semantic"]})
+    build_two_level(TwoLevelOptions(default="b"), known)
+    for name in "cs":
+        with pytest.raises(FinesegError, match=f"class table: default '{name}' is no model that has instances: a, b"):
+            build_two_level(TwoLevelOptions(default=name), known)
+
+
 def test_options_for_all_models_do_not_trouble_one_alone() -> None:
     rng = np.random.default_rng(3)
     end = PanopticEnd("a", as_instances(1, SIZE, draw(rng)), SemanticScores(draw_probabilities(rng), SIZE))

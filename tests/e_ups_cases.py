@@ -1,8 +1,10 @@
 """Small E-UPS detectors, and drawn images with everything true about them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmdet.models.data_preprocessors import DetDataPreprocessor
@@ -15,8 +17,11 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
-from fineseg import HeadInput, PanopticFrame, PanopticPredictor
+from fineseg import HeadInput, ImageInfo, PanopticFrame, PanopticPredictor
+from fineseg.catalog import load_catalog
+from fineseg.mm.model import BuiltModel, build_model
 from fineseg.mm.quiet import quiet
+from fineseg.profile.schema import ModelTable, PartChoice
 from fineseg_backbones.builders import build_resnet
 from fineseg_backbones.neck_builders import build_fpn
 from fineseg_backbones.neck_options import FPNOptions
@@ -115,3 +120,21 @@ def total(losses: dict[str, Any]) -> torch.Tensor:
 
 def _listed(value: Any) -> list[torch.Tensor]:
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def whole_model() -> BuiltModel:
+    """Build a small model as a run does, and spread its weights so that it finds objects and stuff."""
+    head = PartChoice(name="e-ups", **OPTIONS, panoptic={"score": 0.2, "stuff_area": 30})
+    backbone = PartChoice(name="resnet", depth=18, base_channels=8, norm_eval=False)
+    table = ModelTable(backbone=backbone, neck=PartChoice(name="fpn", channels=16), head=head)
+    torch.manual_seed(1)
+    made = build_model(table, load_catalog(warn=print), THINGS, weights_cache=None, num_stuff=STUFF)
+    spread(made.module, 5)
+    return made
+
+
+def write_blotches(folder: Path) -> ImageInfo:
+    """Write an image of soft blotches, 120 x 100."""
+    pixels = np.random.default_rng(2).integers(0, 255, (60, 50, 3), np.uint8)
+    cv2.imwrite(str(folder / "x.png"), cv2.resize(pixels, (100, 120), interpolation=cv2.INTER_CUBIC))
+    return ImageInfo(4, folder / "x.png", 100, 120)

@@ -6,39 +6,29 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from e_ups_cases import OPTIONS, spread
+from e_ups_cases import STUFF, THINGS, whole_model, write_blotches
 
 from fineseg import FinesegError, ImageInfo, PanopticFrame, View
-from fineseg.catalog import load_catalog
 from fineseg.data.panoptic import present_ids, segment_fault
-from fineseg.mm.model import BuiltModel, build_model
+from fineseg.mm.model import BuiltModel
 from fineseg.mm.panoptic import predict_panoptic, visible
 from fineseg.mm.predict import encode_views, predict_image
 from fineseg.mm.views import PLAIN, Viewing
-from fineseg.profile.schema import ModelTable, PartChoice, PredictTable
+from fineseg.profile.schema import PredictTable
 from fineseg.semantic_store import label_map
 
-THINGS, STUFF = 3, 2
 CPU = torch.device("cpu")
 PREDICT = PredictTable(long_side=90, short_side=75, score_threshold=0.02, max_per_image=7)
 
 
 @pytest.fixture(scope="module")
 def built() -> BuiltModel:
-    head = PartChoice(name="e-ups", **OPTIONS, panoptic={"score": 0.2, "stuff_area": 30})
-    backbone = PartChoice(name="resnet", depth=18, base_channels=8, norm_eval=False)
-    table = ModelTable(backbone=backbone, neck=PartChoice(name="fpn", channels=16), head=head)
-    torch.manual_seed(1)
-    made = build_model(table, load_catalog(warn=pytest.fail), THINGS, weights_cache=None, num_stuff=STUFF)
-    spread(made.module, 5)
-    return made
+    return whole_model()
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> ImageInfo:
-    pixels = np.random.default_rng(2).integers(0, 255, (60, 50, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "x.png"), cv2.resize(pixels, (100, 120), interpolation=cv2.INTER_CUBIC))
-    return ImageInfo(4, tmp_path / "x.png", 100, 120)
+    return write_blotches(tmp_path)
 
 
 @torch.no_grad()

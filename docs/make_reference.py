@@ -24,7 +24,13 @@ from fineseg.profile.schema import PartChoice, Profile
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference" / "profile.md"
 
-KIND_OF_KEY = {"balancer": "task-balancer", "format": "submission", "merge_views": "ensembler"}
+KIND_OF_KEY = {
+    "balancer": "task-balancer",
+    "ends": "head",
+    "format": "submission",
+    "losses": "loss",
+    "merge_views": "ensembler",
+}
 """Keys that are not called like the kind of part they choose."""
 
 BAR = "\\|"
@@ -97,7 +103,7 @@ def _choices_as_parts(model: type[BaseModel]) -> list[OptionRow]:
         if name in parts:
             kind = KIND_OF_KEY.get(name, name)
             words = parts[name].description or f"{kind} part and its options"
-            kinds = row.type.replace("table", f"{kind} part") if name == row.key else f"{kind} part"
+            kinds = f"{row.type.removesuffix('table')}{kind} part" if name == row.key else f"{kind} part"
             row = replace(row, key=name, type=kinds, description=words)
         rows[row.key] = row
     return list(rows.values())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fineseg.catalog import Catalog
-from fineseg.console import Console, duration
+from fineseg.console import Console, duration, here
 from fineseg.cost import cost_table, rows_before
 from fineseg.errors import FinesegError
 from fineseg.profile.faults import suggest
@@ -197,5 +197,5 @@ def _say_result(console: Console, record: Mapping[str, Any], out: Path, report: 
     waiting = [row["name"] for row in record["rows"] if row["status"] in ("failed", "not run")]
     if waiting:
         console.say(f"without a score: {', '.join(waiting)}; the same command without --rows runs what is missing")
-    names = f"{out / 'table.json'}, {out / 'table.md'} and {report}"
-    console.say(f"done in {duration(seconds)}: wrote {names}; open the report in a browser")
+    console.say(f"wrote table.json and table.md in {here(out)}")
+    console.say(f"done in {duration(seconds)}: open {here(report)} in a browser")

@@ -34,6 +34,7 @@ RETURNS: Mapping[str, Mapping[str, Any]] = {
     "backbone": {"build": BackboneSpec},
     "neck": {"build": NeckSpec},
     "head": {"build": HeadSpec},
+    "loss": {"build": object},
     "task-balancer": {"build": object},
     "tta": {"build": (tuple, list)},
     "ensembler": {"build": Callable},

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from fineseg.parts import TTA, Backbone, Dataset, Ensembler, Head, Neck, PanopticFuser, Submission, TaskBalancer
+from fineseg.parts import TTA, Backbone, Dataset, Ensembler, Head, Loss, Neck, PanopticFuser, Submission, TaskBalancer
 
 PROJECT = "fineseg"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -38,6 +38,12 @@ def fineseg_necks() -> Iterable[Neck]:
 @hookspec
 def fineseg_heads() -> Iterable[Head]:
     """Detector recipes. `yield Head("mask-rcnn", "Mask R-CNN", MaskRCNNOptions, build=build_mask_rcnn)`."""
+    return ()
+
+
+@hookspec
+def fineseg_losses() -> Iterable[Loss]:
+    """What heads learn from. `yield Loss("dice", "overlap", DiceOptions, build=build_dice, serves=("mask",))`."""
     return ()
 
 
@@ -81,6 +87,7 @@ HOOK_OF_KIND = {
     "backbone": "fineseg_backbones",
     "neck": "fineseg_necks",
     "head": "fineseg_heads",
+    "loss": "fineseg_losses",
     "task-balancer": "fineseg_task_balancers",
     "tta": "fineseg_tta",
     "ensembler": "fineseg_ensemblers",

@@ -111,14 +111,29 @@ class NeckSpec:
     strides: tuple[int, ...]
 
 
+LossSlot = Literal["mask", "class", "semantic"]
+"""A place of a head for a loss from outside: see `Loss`."""
+
+
 @dataclass(frozen=True)
 class HeadInput:
-    """What a head is built on: the pyramid's width and strides, and the numbers of thing and of stuff classes."""
+    """What a head is built on: the pyramid's width and strides, and the numbers of thing and of stuff classes.
+
+    `losses` are mmdet configs of the losses that a profile puts into slots of the head. They are called with what
+    mmdet's mask heads, box heads and semantic heads call theirs with: (masks [N, C, ...], targets [N, ...], labels
+    [N]), (scores [N, C + 1], labels [N], weights [N]), and (scores [B, C, h, w], labels [B, h, w]).
+    """
 
     channels: int
     strides: tuple[int, ...]
     num_classes: int
     num_stuff: int = 0
+    losses: Mapping[LossSlot, Config] = field(default_factory=dict)
+
+    def loss(self, slot: LossSlot, own: Config) -> Config:
+        """Return the config of the loss in a slot: the head's own, or the profile's with the weight of that."""
+        chosen = self.losses.get(slot)
+        return own if chosen is None else {**chosen, "loss_weight": own.get("loss_weight", 1.0)}
 
 
 @dataclass(frozen=True)
@@ -169,6 +184,7 @@ class Head(Part):
     depend on: after a change of theirs a model is not trained anew. `gives` says what it tells of an image: "semantic",
     the scores of all classes at each pixel, takes a `SemanticPredictor`; "panoptic", a map of its own, a
     `PanopticPredictor`. `dense` says that this is a `DensePredictor`, which goes step by step with other models.
+    `losses` are the slots whose loss a profile may change: those of `HeadInput.losses` that it asks for.
     """
 
     kind = "head"
@@ -177,6 +193,23 @@ class Head(Part):
     prediction_only: tuple[str, ...] = ()
     gives: tuple[Output, ...] = ("instances",)
     dense: bool = False
+    losses: tuple[LossSlot, ...] = ()
+
+
+@dataclass(frozen=True)
+class Loss(Part):
+    """What a head learns from in the slots that it `serves`; `build(options)` returns a torch module.
+
+    The module's `forward` takes float logits and their truth, and returns a scalar. "mask": logits [N, ...] of the true
+    class, targets of that shape in 0..1. "class": logits [N, C + 1], labels [N], int64, the last class background.
+    "semantic": logits [B, C, h, w], labels [B, h, w], int64; a pixel of 255 counts nowhere. With nothing that counts
+    it is finite and has a gradient of zero, as `logits.sum() * 0`. What serves several slots tells them by the shapes.
+    The module has no weights and no other state: prediction leaves it out.
+    """
+
+    kind = "loss"
+    build: Callable[[Any], "torch.nn.Module"]
+    serves: tuple[LossSlot, ...]
 
 
 @dataclass(frozen=True)
@@ -211,10 +244,11 @@ class AreaScore:
 
 @dataclass(frozen=True)
 class ModelScore:
-    """What the evaluate stage measured of one model on the held-out split, in percent.
+    """What was measured of one model on the held-out split, in percent.
 
-    `support` counts the true objects of each class, crowds left out; empty where `per_class` was not measured. `areas`
-    are in the order of the metric's area ranges; empty where they were not measured.
+    `per_class` is the AP of each class; empty where nobody measured it, as for files without ground truth. `support`
+    counts the true objects of each class, crowds left out; empty where `per_class` is. `areas` are in the order of the
+    metric's area ranges; empty where they were not measured.
     """
 
     model: str
@@ -343,6 +377,7 @@ KINDS: tuple[type[Part], ...] = (
     Backbone,
     Neck,
     Head,
+    Loss,
     TaskBalancer,
     TTA,
     Ensembler,

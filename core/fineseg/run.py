@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fineseg.catalog import Catalog
-from fineseg.console import Console, duration
+from fineseg.console import Console, duration, here
 from fineseg.cost import Meter, rows_before
 from fineseg.metrics.figures import panoptic_figures
 from fineseg.metrics.mask_ap import APResult
@@ -163,5 +163,6 @@ def _say_result(
         figures = panoptic_figures(tables) or tables["segm"]
         scores = "  ".join(f"{key} {'    -' if value is None else f'{value:5.1f}'}" for key, value in figures.items())
         console.say(f"{name:>12}  {scores}")
-    wrote = f"{submission} and {report}" if submission else str(report)
-    console.say(f"done in {duration(seconds)}: wrote {wrote}; open the report in a browser")
+    if submission is not None:
+        console.say(f"wrote {here(submission)}")
+    console.say(f"done in {duration(seconds)}: open {here(report)} in a browser")

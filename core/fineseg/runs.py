@@ -210,6 +210,8 @@ def training_key(
         key["parts"]["phases"] = table.phases
     if table.balancer is not None:
         key["parts"]["balancer"] = part_key(catalog, "task-balancer", table.balancer)
+    if table.losses:
+        key["parts"]["losses"] = {slot: part_key(catalog, "loss", each) for slot, each in table.losses.items()}
     if table.weights is not None:
         key["weights"] = _content(table.weights)
     if whole:

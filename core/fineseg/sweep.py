@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fineseg.catalog import Catalog
-from fineseg.console import Console, duration
+from fineseg.console import Console, duration, here
 from fineseg.cost import Meter, cost_table, rows_before
 from fineseg.errors import FinesegError
 from fineseg.profile.budget import Budget, budget_of
@@ -73,13 +73,11 @@ def sweep(
     }
     write_json(out / "sweep.json", record)
     best = trials.best()
-    written = [out / "sweep.json"]
     if best is not None:
         write_text(out / BEST, overlay_text({**trials.fixed, **best.point}, _comments(loaded, trials, best)))
-        written.append(out / BEST)
     with console.task("write report"):
-        written.append(_write_report(loaded, context, record, out))
-    _say_result(console, trials, best, written, sum(watch.seconds.values()), next_run)
+        _write_report(loaded, context, record, out)
+    _say_result(console, trials, best, out, sum(watch.seconds.values()), next_run)
     return out
 
 
@@ -140,7 +138,7 @@ def _comments(loaded: Loaded, trials: Sweep, best: Trial) -> list[str]:
     ]
 
 
-def _write_report(loaded: Loaded, context: Context, record: dict[str, Any], out: Path) -> Path:
+def _write_report(loaded: Loaded, context: Context, record: dict[str, Any], out: Path) -> None:
     manifest = {
         **{name: record[name] for name in ("command", "started", "seconds", "work", "cost")},
         "profile": loaded.profile.model_dump(mode="json"),
@@ -153,18 +151,17 @@ def _write_report(loaded: Loaded, context: Context, record: dict[str, Any], out:
         profile=str(loaded.file),
         manifest=manifest,
     )
-    return write_sweep_report(out / "report.html", data, record)
+    write_sweep_report(out / "report.html", data, record)
 
 
-def _say_result(
-    console: Console, trials: Sweep, best: Trial | None, written: list[Path], seconds: float, next_run: str
-) -> None:
+def _say_result(console: Console, trials: Sweep, best: Trial | None, out: Path, seconds: float, next_run: str) -> None:
     if left := trials.left():
-        console.say(f"{left} of {trials.samples} trials are left; the same command goes on with them")
-    names = f"{', '.join(map(str, written[:-1]))} and {written[-1]}"
-    if best is None:
-        console.say(f"done in {duration(seconds)}: wrote {names}; no trial is through yet, give the command again")
-        return
-    console.say(f"best: trial {best.number}, {trials.table.metric} {trials.score(best):.2f}, {in_words(best.point)}")
-    overlay = shlex.quote(str(written[1]))
-    console.say(f"done in {duration(seconds)}: wrote {names}; next: fineseg run {next_run} --with {overlay}")
+        are = "is" if left == 1 else "are"
+        console.say(f"{left} of {trials.samples} trials {are} left; the same command goes on with what is missing")
+    next_step = "no trial is through yet, give the command again"
+    if best is not None:
+        score = f"{trials.table.metric} {trials.score(best):.2f}"
+        console.say(f"best: trial {best.number}, {score}, {in_words(best.point)}")
+        next_step = f"next: fineseg run {next_run} --with {shlex.quote(here(out / BEST))}"
+    console.say(f"wrote sweep.json and report.html in {here(out)}")
+    console.say(f"done in {duration(seconds)}; {next_step}")

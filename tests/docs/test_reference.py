@@ -212,7 +212,7 @@ def test_wrong_inline_command_is_noticed(generator: ModuleType) -> None:
     assert len(inline_commands()) > 40
     assert inline_fault(["plugins", "panoptic-fuser"], generator) == "plugins panoptic-fuser"
     assert inline_fault(["runs", "PROFILE"], generator) == "runs PROFILE"
-    assert inline_fault(["new", "PROFILE", "--task", "boxes"], generator) == "--task"
+    assert inline_fault(["new", "PROFILE", "--boxes"], generator) == "--boxes"
 
 
 INSTALLED = {entry.part.name for entry in load_catalog(warn=lambda _: None).entries}

@@ -40,6 +40,7 @@ ends = { "x.y" = "mask-rcnn", glossy = "htd", z = { name = "htc", mask_cons = 1 
 ends_training = "frozen-first"
 balancer = "uncertainty"
 """
+UNFIT = " --set models.a.losses.semantic=ohem --set models.a.losses.mask=ohem --set models.a.losses.class=focus"
 VALUES = [
     Row("key of two lines", replaced("c.toml", "lr = 0.01", 'lr = 0.01\n"a\\nb" = 1'), CHECK),
     Row("unknown key, a near one", replaced("c.toml", "epochs", "epoch"), CHECK),
@@ -53,6 +54,7 @@ VALUES = [
     Row("model that is not there", nothing, CHECK + " --set 'competition.models=[\"b\"]'"),
     Row("ends beside a head, and a single one", holds("o.toml", ENDS), CHECK + " --with o.toml"),
     Row("ends of wrong names and parts", holds("o.toml", WRONG_ENDS), CHECK + " --with o.toml"),
+    Row("losses that do not fit", nothing, CHECK + UNFIT),
     Row("setting without value", nothing, CHECK + " --set train.lr"),
     Row("setting of 10^5 digits", nothing, CHECK + f" --set train.lr={'9' * 10**5}"),
     Row("setting 1000 deep", nothing, CHECK + f" --set {'a.' * 1000}b=1"),

@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from fineseg_datasets.showroom import write_panoptic_split
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 SIDE = 96
@@ -57,3 +60,15 @@ def test_from_annotations_to_the_board(tmp_path: Path) -> None:
     assert all(row["cost"]["cpu_hours"] > 0 and row["models"].keys() == {"first"} for row in rows)
     found = json.loads(fineseg(tmp_path, "diff", "runs/first", "runs/again", "--json"))
     assert found["settings"] == {"predict.score_threshold": [0.05, 0.2]} and found["data"] == []
+
+
+def test_from_panoptic_files_to_maps(tmp_path: Path) -> None:
+    write_panoptic_split(tmp_path, "train", 8, (96, 64), seed=1)
+    given = ("--coco", "annotations/panoptic_train.json", "--images", "images", "--weights", "none")
+    assert "next: fineseg run p.toml" in fineseg(tmp_path, "new", "p.toml", *given, "--val-fraction", "0.25")
+    fineseg(tmp_path, "run", "p.toml", "--set", "train.epochs=1", "--out", "first")
+    metrics = json.loads((tmp_path / "first" / "metrics.json").read_text())
+    assert list(metrics["combined"]["panoptic"]) == ["All", "Things", "Stuff"]
+    assert metrics["combined"]["panoptic"]["Stuff"]["n"] > 3
+    with zipfile.ZipFile(tmp_path / "first" / "submission.zip") as archive:
+        assert sum(name.endswith(".png") for name in archive.namelist()) == 2

@@ -99,7 +99,9 @@ def test_a_run_leaves_what_it_promises(undisturbed: tuple[Path, str]) -> None:
     assert "<svg" in (out / "report.html").read_text(encoding="utf-8")
     assert (out / "models" / "plain" / "weights.pth").is_file()
     assert sum(len(found) for found in predictions(folder).values()) > 100
-    assert text.splitlines()[-1].startswith("done in ") and "report.html" in text.splitlines()[-1]
+    wrote, last = text.splitlines()[-2:]
+    assert wrote == "wrote out/submission.zip"
+    assert last.startswith("done in ") and last.endswith(": open out/report.html in a browser")
     assert not [line for line in text.splitlines() if "INFO" in line or "WARNING" in line or "(pid=" in line]
     assert not list((folder / "store").rglob("*.part")) and not list((folder / "store").rglob("lock.json"))
 

@@ -168,12 +168,12 @@ def test_checks_run_from_the_command_line(place: Place) -> None:
     assert "dataset 'id-maps' of agreement (fineseg-agreement 0.1.0)" in lines
     assert "  passed  random predictions of one to four models merge into sound instances" in lines
     assert [line for line in lines if line.endswith(" skipped")] == [
-        "10 passed, 0 failed, 0 skipped",
+        "11 passed, 0 failed, 0 skipped",
         "5 passed, 0 failed, 3 skipped",  # its data are the test's own
     ]
 
 
-@pytest.mark.parametrize("kind", ["ensembler", "tta", "task-balancer"])
+@pytest.mark.parametrize("kind", ["ensembler", "tta", "task-balancer", "loss"])
 def test_little_is_left_to_write(kind: str) -> None:
     page = next(text for place, text in project_files("mine", kind).items() if place.endswith("plugin.py"))
     code = page.partition('"""\n\n')[2].splitlines()

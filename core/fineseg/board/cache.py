@@ -39,7 +39,7 @@ SURROUNDINGS = {
 def read_board(top: Path) -> tuple[list[Entry], list[Broken]]:
     """Return what stands in the folders below `top`, and the folders that cannot be listed; raises `FinesegError`."""
     if not top.is_dir():
-        raise FinesegError(f"{top}: no such folder; give one that runs lie in, such as runs")
+        raise FinesegError(f"{top}: no such folder; give one in which `fineseg run` has left runs")
     stamps = {str(folder): (kind, stamp_of(folder, kind)) for folder, kind in find_runs(top)}
     kept = _kept(top / NAME)
     known = {folder: entry for folder, (stamp, entry) in kept.items() if stamps.get(folder, ("", ""))[1] == stamp}

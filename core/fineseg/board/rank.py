@@ -15,7 +15,8 @@ HEADLINES = ("PQ", "AP", "mIoU")
 ABSENT = "-"
 NOTHING = json.dumps(None)
 TABLE = "set"
-"""What stands for a whole table that other runs do not have."""
+"""What stands for a whole table that other runs do not have, unless it holds `FEW` plain values at most."""
+FEW = 3
 SHOWN = 6
 """Differences that are told in a line; `diff` tells all."""
 
@@ -89,10 +90,15 @@ def _in_tables(differing: Mapping[str, Any], own: Mapping[str, Any], usual: Mapp
         if f"{table}.name" in there:
             found[f"{table}.name"] = own.get(f"{table}.name")
         elif table != key:
-            found[table] = None if value is None else TABLE
+            found[table] = None if value is None else _inside(table, own)
         elif key.endswith(".name") or not (parts and key.startswith(parts)):
             found[key] = value
     return found
+
+
+def _inside(table: str, settings: Mapping[str, Any]) -> Any:
+    names = {key.removeprefix(f"{table}."): value for key, value in settings.items() if key.startswith(f"{table}.")}
+    return names if len(names) <= FEW and not any("." in name for name in names) else TABLE
 
 
 def _lacking_table(key: str, settings: Mapping[str, Any]) -> str:
@@ -118,6 +124,8 @@ def shown(value: Any) -> str:
         return ABSENT
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}={shown(each)}" for name, each in value.items()) + "}"
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
         return "+".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -22,7 +22,7 @@ def command() -> None:
     """Look at annotation files."""
 
 
-@command.command("sizes")
+@command.command("sizes", short_help="Show how large objects are; propose area ranges.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--images",

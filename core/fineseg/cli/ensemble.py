@@ -46,7 +46,9 @@ def command(
     for score in found:
         click.echo(f"{score.model}: AP {'not known' if math.isnan(score.ap) else f'{score.ap:.2f}'}")
     images = len({row["image_id"] for row in rows})
-    click.echo(f"{out}: {len(rows)} detections in {images} images, by {method} from {len(files)} files")
+    click.echo(
+        f"{out}: {len(rows)} detections in {images} images, by {method} from {len(files)} file{'s' * (len(files) != 1)}"
+    )
 
 
 def choose(method: str, raw: dict[str, Any], kind: str = "ensembler") -> tuple[Any, Any]:

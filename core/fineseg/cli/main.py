@@ -89,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         status = _fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: the same command continues", err=True)
+        over_the_key = "\r" if sys.stderr.isatty() else ""  # a terminal shows it as ^C
+        click.echo(f"{over_the_key}interrupted: the same command continues", err=True)
         _leave(INTERRUPTED)
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _stdout_is_closed():

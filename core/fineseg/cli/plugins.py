@@ -41,7 +41,7 @@ def list_parts(as_json: bool) -> None:
         print_table(("kind", "name", "plugin", "version", "summary"), [tuple(row.values()) for row in rows])
 
 
-@command.command("show")
+@command.command("show", short_help="Show the options of a part.")
 @click.argument("name")
 def show(name: str) -> None:
     """Show the options of the part NAME, of every kind that has this name."""
@@ -49,7 +49,7 @@ def show(name: str) -> None:
         _print_part(entry)
 
 
-@command.command("check")
+@command.command("check", short_help="Run the checks of a part, or of a plugin's parts.")
 @click.argument("name")
 @click.option("--kind", type=click.Choice(list(HOOK_OF_KIND)), help="Of several parts of this name, the one to check.")
 def check(name: str, kind: str | None) -> None:
@@ -72,7 +72,7 @@ def check(name: str, kind: str | None) -> None:
         raise FinesegError("\n".join(failed))
 
 
-@command.command("new")
+@command.command("new", short_help="Begin a plugin with one part that works.")
 @click.argument("name")
 @click.option("--kind", type=click.Choice(list(HOOK_OF_KIND)), required=True, help="What the part is.")
 @click.option("--out", type=click.Path(path_type=Path), help="The project's folder; fineseg-NAME if absent.")

@@ -31,7 +31,11 @@ def work_options(default: str) -> Callable[[Callable[..., Any]], Callable[..., A
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         for decorate in (
-            click.option("--verbose", is_flag=True, help="Show all that Ray's processes print; a file has it anyway."),
+            click.option(
+                "--verbose",
+                is_flag=True,
+                help="Show all that Ray's processes print; logs/ in the run's folder has it anyway.",
+            ),
             click.option("--ray", "address", metavar="ADDRESS", help="Join a Ray cluster instead of starting Ray."),
             store_option,
             click.option("--out", type=PATH, help=f"Folder; default runs/<competition>/{default}."),
@@ -50,11 +54,17 @@ def profile_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def layer_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what lies over a profile to a command: --demo, --variant, --with and --set."""
     for decorate in (
-        click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set one value; repeatable."),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Set one key of the profile, such as train.epochs=1; repeatable.",
+        ),
         click.option("--with", "overlays", multiple=True, type=PATH, help="TOML laid over the profile; repeatable."),
         click.option("--variant", metavar="NAME", help="Lay [variants.NAME] over the profile."),
         click.option(
-            "--demo", is_flag=True, help="Lay [demo] over it: generated data, small sizes, minutes on 2 cores."
+            "--demo", is_flag=True, help="Lay [demo] over the profile: generated data, small sizes, minutes on 2 cores."
         ),
     ):
         function = decorate(function)

@@ -13,7 +13,7 @@ def command() -> None:
     """Check a submission file, whoever wrote it, or explain where it comes from."""
 
 
-@command.command("check")
+@command.command("check", short_help="Check a file against a profile's test split.")
 @click.argument("file", type=PATH)
 @click.option("--profile", type=PATH, required=True, help="Profile that says what is right: test split and format.")
 @layer_options
@@ -27,7 +27,7 @@ def check(file: Path, store_path: Path, **profile: object) -> None:
     click.echo(check_submission(loaded, catalog, Console(), store_path, file))
 
 
-@command.command("explain")
+@command.command("explain", short_help="Say what made a file: command, data, weights.")
 @click.argument("file", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
 @store_option

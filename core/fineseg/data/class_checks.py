@@ -62,8 +62,8 @@ def check_support(splits: Mapping[str, Split], trained: str | None) -> list[Find
             found.append(Finding("class-untrained", trained, what))
             continue
         for name in [name for name, counts in scored.items() if not counts[label]]:
-            what = f"class '{class_name}' has no object here, so that its score is left out; {trained} has"
-            found.append(Finding("class-unscored", name, f"{what} {learnt[label]}"))
+            what = f"class '{class_name}' has no object here and gets no score ({learnt[label]} in {trained})"
+            found.append(Finding("class-unscored", name, what))
     return found
 
 

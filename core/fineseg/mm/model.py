@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import mmdet.models  # noqa: F401  fills mmengine's registry with the classes that mmdet itself names by string
@@ -17,15 +18,18 @@ from fineseg.catalog import Catalog
 from fineseg.data.panoptic import IGNORED
 from fineseg.errors import FinesegError
 from fineseg.mm.ends import SharedDetector
+from fineseg.mm.losses import refuse_unused
 from fineseg.mm.quiet import quiet
 from fineseg.mm.start import load_start
 from fineseg.mm.weights import load_backbone
 from fineseg.parts import (
     Backbone,
     BackboneSpec,
+    Config,
     Head,
     HeadInput,
     HeadSpec,
+    LossSlot,
     Neck,
     Normalisation,
 )
@@ -84,16 +88,19 @@ def build_model(
     weights_cache: Path | None,
     init: bool = True,
     num_stuff: int = 0,
+    losses: Mapping[LossSlot, Config] = MappingProxyType({}),
 ) -> BuiltModel:
     """Build a model's detector on the CPU, for so many classes of things and of stuff.
 
     With `init` its weights are initialised and pretrained weights are read, the backbone's first, then the whole
-    detector's (downloads go to `weights_cache`); without, they are left for a checkpoint to fill.
+    detector's (downloads go to `weights_cache`); without, they are left for a checkpoint to fill. `losses` go to every
+    head that offers their slot; raises `FinesegError` for one that none takes.
     """
-    backbone, neck_config, heads = _specs(model, catalog, num_classes, num_stuff)
+    backbone, neck_config, heads = _specs(model, catalog, num_classes, num_stuff, losses)
     notes: list[str] = []
     with quiet(), DefaultScope.overwrite_default_scope("mmdet"):
         module = MODELS.build(_config(backbone, neck_config, heads))
+        refuse_unused(module, losses)
         if init:
             module.init_weights()
         if init and backbone.weights is not None and weights_cache is not None:
@@ -164,7 +171,11 @@ def _config(backbone: BackboneSpec, neck_config: Any, heads: Mapping[str, HeadSp
 
 
 def _specs(
-    model: ModelTable, catalog: Catalog, num_classes: int, num_stuff: int
+    model: ModelTable,
+    catalog: Catalog,
+    num_classes: int,
+    num_stuff: int,
+    losses: Mapping[LossSlot, Config] = MappingProxyType({}),
 ) -> tuple[BackboneSpec, Any, dict[str, HeadSpec]]:
     """Return a model's parts; its heads by the names of the ends."""
     backbone_part, backbone_options = catalog.choose("backbone", model.backbone.name, model.backbone.options)
@@ -174,12 +185,12 @@ def _specs(
         raise FinesegError("a part was offered under the wrong kind")
     backbone = backbone_part.build(backbone_options)
     neck = neck_part.build(neck_options, backbone)
-    head_input = HeadInput(neck.channels, neck.strides, num_classes, num_stuff)
     heads: dict[str, HeadSpec] = {}
     for name, (part, options) in chosen.items():
         if not isinstance(part, Head):
             raise FinesegError("a part was offered under the wrong kind")
-        heads[name] = part.build(options, head_input)
+        own = {slot: config for slot, config in losses.items() if slot in part.losses}
+        heads[name] = part.build(options, HeadInput(neck.channels, neck.strides, num_classes, num_stuff, own))
     return backbone, neck.config, heads
 
 

@@ -19,6 +19,7 @@ from fineseg.errors import FinesegError
 from fineseg.mm.balancing import add_balancer
 from fineseg.mm.dataset import TrainingImages
 from fineseg.mm.ends import SharedDetector
+from fineseg.mm.losses import chosen_losses
 from fineseg.mm.model import BuiltModel, build_model
 from fineseg.mm.quiet import log_level, quiet
 from fineseg.mm.semantic import refuse_unlabelled
@@ -50,9 +51,12 @@ def train_model(job: TrainingJob, catalog: Catalog, events: TrainingEvents) -> N
     Raises `FinesegError` when the split holds nothing to train on, or a loss stops being finite.
     """
     _refuse_precision(job.train)
+    losses = chosen_losses(job.model, catalog)
     torch.manual_seed(job.train.seed)
     things, stuff = len(job.train_split.categories), len(job.train_split.stuff)
-    built = build_model(job.model, catalog, things, weights_cache=job.weights_cache, init=True, num_stuff=stuff)
+    built = build_model(
+        job.model, catalog, things, weights_cache=job.weights_cache, init=True, num_stuff=stuff, losses=losses
+    )
     built = add_balancer(built, job.model, catalog)
     if built.needs_semantic:
         refuse_unlabelled(job.train_split)

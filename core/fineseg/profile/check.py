@@ -15,6 +15,8 @@ from fineseg.profile.combine_schema import COMBINED, DENSE
 from fineseg.profile.ends import ends_faults
 from fineseg.profile.faults import faults_of, suggest
 from fineseg.profile.layers import at, merge
+from fineseg.profile.losses import losses_faults
+from fineseg.profile.model_schema import without_none
 from fineseg.profile.schema import (
     OF_THE_RUN,
     SHARED_PROPOSALS,
@@ -46,6 +48,7 @@ def check_tables(tables: Mapping[str, Any], catalog: Catalog, file: Path) -> Pro
     faults += _part_faults(tables, catalog)
     faults += _model_faults(tables)
     faults += ends_faults(tables)
+    faults += losses_faults(tables, catalog)
     faults += _final_faults(tables)
     faults += _fold_faults(tables, catalog)
     faults += _view_faults(tables, catalog)
@@ -86,6 +89,9 @@ def choices(tables: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
         ends = _at(tables, ("models", name, "ends"))
         places += [(("models", name, "ends", end), "head") for end in (ends if isinstance(ends, Mapping) else ())]
         places.append((("models", name, "balancer"), "task-balancer"))
+        losses = without_none(_at(tables, ("models", name, "losses")))
+        slots = losses if isinstance(losses, Mapping) else ()
+        places += [(("models", name, "losses", slot), "loss") for slot in slots]
     places += [((*look, "merge_views"), "ensembler") for look in looks]
     found = [(path, kind, _at(tables, path)) for path, kind in places]
     found = [row for row in found if (row[0][-1], row[2]) not in NO_PARTS]

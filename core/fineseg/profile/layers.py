@@ -15,8 +15,8 @@ PART_KEYS = frozenset(
 )
 """Keys whose value chooses a part: a bare name there stands for a table with that `name` alone."""
 
-ENDS = "ends"
-"""The table whose values, by any name, choose parts."""
+OF_PARTS = frozenset({"ends", "losses"})
+"""Tables whose values, by any name, choose parts."""
 
 WAYS = {"validation": frozenset({"random", "folds"}), "combine": frozenset({"ensembler", "fuser", "dense"})}
 """How images are held out, and models combined: a layer that says another way takes the one below away."""
@@ -45,8 +45,8 @@ def merge(below: Raw, above: Raw) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        if key == ENDS and isinstance(old, Mapping) and isinstance(value, Mapping):
-            old, value = ({end: as_choice(choice) for end, choice in ends.items()} for ends in (old, value))
+        if key in OF_PARTS and isinstance(old, Mapping) and isinstance(value, Mapping):
+            old, value = ({name: as_choice(choice) for name, choice in each.items()} for each in (old, value))
         if key in PART_KEYS and isinstance(old, str) and isinstance(value, Mapping):
             old = {"name": old}
         if isinstance(old, Mapping) and isinstance(value, Mapping) and not _replaced(key, old, value):
@@ -98,7 +98,7 @@ def at(tables: Any, key: str) -> Any:
     value = tables
     names = names_in(key)
     for number, name in enumerate(names):
-        if number and (names[number - 1] in PART_KEYS or ENDS in names[number - 2 : number - 1]):
+        if number and (names[number - 1] in PART_KEYS or OF_PARTS.intersection(names[number - 2 : number - 1])):
             value = as_choice(value)
         value = value.get(name, MISSING) if isinstance(value, Mapping) else MISSING
     return value

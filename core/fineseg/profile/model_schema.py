@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from fineseg.profile.base import PartChoice, Table
 
 UNBALANCED = "none"
-"""The task balancer that is no part: losses are added."""
+"""The task balancer that is no part: losses are added. And of a slot the loss that is none: the head's own stays."""
 
 
 def _weights_source(source: Any) -> Any:
@@ -24,6 +24,14 @@ def _weights_source(source: Any) -> Any:
 def _unless_none(choice: Any) -> Any:
     # TOML has no null: an overlay or a table's row takes a balancer away by this word.
     return None if choice == UNBALANCED else choice
+
+
+def without_none(losses: Any) -> Any:
+    """Return the losses of a table without those that the word "none" takes away: the head's own."""
+    if not isinstance(losses, Mapping):
+        return losses
+    none = (UNBALANCED, {"name": UNBALANCED})
+    return {slot: choice for slot, choice in losses.items() if choice not in none}
 
 
 class ModelTable(Table):
@@ -46,6 +54,11 @@ class ModelTable(Table):
         default=None,
         description="task-balancer part and its options: how the losses of the head's tasks are weighed against each "
         "other; absent or 'none': they are added",
+    )
+    losses: Annotated[Mapping[str, PartChoice], BeforeValidator(without_none)] = Field(
+        default={},
+        description="loss parts and their options, by the slots of the head, or of the ends, whose own loss they stand "
+        "for; 'none' in a slot: the head's own",
     )
     weights: Annotated[str | None, BeforeValidator(_weights_source)] = Field(
         default=None,

@@ -38,6 +38,23 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Stuff:
+    """The stuff of a panoptic split: its classes and their segments' areas [square pixels], frequent classes first."""
+
+    areas: tuple[tuple[str, np.ndarray], ...]
+
+    @property
+    def every(self) -> np.ndarray:
+        """The areas of all segments."""
+        return np.concatenate([areas for _, areas in self.areas])
+
+    @property
+    def classes(self) -> tuple[tuple[str, int], ...]:
+        """Names and how many segments they have."""
+        return tuple((name, len(areas)) for name, areas in self.areas)
+
+
+@dataclass(frozen=True)
 class Machine:
     """What trains: cores and free memory [GiB], and the memory [GiB] of each GPU that torch can use."""
 
@@ -58,8 +75,9 @@ def measure(split: Split) -> Measured:
     sides = {image.id: (max(image.width, image.height), min(image.width, image.height)) for image in split.images}
     found = [(image.id, o) for image in split.images for o in split.objects_of(image.id) if not o.crowd and o.area > 0]
     if not found:
+        noun = "thing" if split.panoptic else "object"
         raise FinesegError(
-            f"split '{split.name}': {len(sides)} images with no object; nothing can be proposed without some"
+            f"split '{split.name}': {len(sides)} images with no {noun}; nothing can be proposed without some"
         )
     pixels = np.sqrt([each.area for _, each in found])
     names = [category.name for category in split.categories]
@@ -73,6 +91,23 @@ def measure(split: Split) -> Measured:
         most_of_a_class=max(Counter((image, each.label) for image, each in found).values()),
         classes=tuple(sorted(((name, objects[i]) for i, name in enumerate(names)), key=lambda row: -row[1])),
     )
+
+
+def measure_stuff(split: Split) -> Stuff:
+    """Measure the stuff of a panoptic split; raises `FinesegError` where none of its images has any."""
+    things = len(split.categories)
+    areas: dict[int, list[float]] = {label: [] for label in range(things, len(split.panoptic_categories))}
+    for image in split.images:
+        for each in split.panoptic[image.id].segments:
+            if each.label >= things and not each.crowd:
+                areas[each.label].append(each.area or 0.0)
+    if not any(areas.values()):
+        raise FinesegError(
+            f"split '{split.name}': {len(split.images)} images with no stuff, which panoptic models need; to learn its "
+            "things alone say --task instance"
+        )
+    named = [(category.name, np.array(own)) for category, own in zip(split.stuff, areas.values(), strict=True)]
+    return Stuff(tuple(sorted(named, key=lambda row: -len(row[1]))))
 
 
 def machine_of(cores: int, steps: Mapping[str, Mapping[str, Any]]) -> Machine:

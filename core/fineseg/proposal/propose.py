@@ -30,14 +30,6 @@ LIMITS = (1, 10)
 USED_MEMORY = 0.8
 """Part of the free memory that a training may take."""
 
-CPU_SECONDS = 5.2
-"""Core-seconds a megapixel and image in training."""
-GPU_SECONDS = 0.2
-"""Seconds a megapixel and image in training."""
-CPU_MEMORY = (0.9, 2.6)
-"""GiB of a training process, and of each megapixel in a step."""
-GPU_MEMORY = (1.0, 1.7)
-"""The same of a GPU."""
 CPU_BUDGET = 600.0
 """Seconds that a training on a CPU is meant to take."""
 GPU_IMAGES = 60_000
@@ -47,6 +39,24 @@ MOST_EPOCHS = {"cpu": 24, "gpu": 72}
 BATCHES = {"cpu": (2, 1), "gpu": (16, 8, 4, 2, 1)}
 SGD_RATE = 0.02 / 16
 """Learning rate of SGD for each image of a batch (arXiv 1706.02677)."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What training models of a kind takes, on a CPU the small one.
+
+    Seconds, those of a core or of a GPU, are a megapixel and image; memory is the GiB of a process, and of each
+    megapixel in a step. `cpu_rate` is the learning rate of AdamW for each image of a batch.
+    """
+
+    cpu_seconds: float
+    gpu_seconds: float
+    cpu_memory: tuple[float, float]
+    gpu_memory: tuple[float, float]
+    cpu_rate: float
+
+
+INSTANCES = Cost(cpu_seconds=5.2, gpu_seconds=0.2, cpu_memory=(0.9, 2.6), gpu_memory=(1.0, 1.7), cpu_rate=2.5e-4)
 
 
 @dataclass(frozen=True)
@@ -165,28 +175,35 @@ def model(data: Measured, scale: Scale, machine: Machine) -> Model:
         why += f"larger than {median:.0f} pixels, which a mask of {FINEST_MASK} x {FINEST_MASK} would draw coarsely"
     else:
         why += f"smaller than {median:.0f} pixels, for which a mask of {FINEST_MASK} x {FINEST_MASK} is fine enough"
+    anchor, why_anchor = smallest_anchor(scale)
+    return Model(small, rendered, anchor, why, why_anchor)
+
+
+def smallest_anchor(scale: Scale) -> tuple[int, str]:
+    """Return the scale of the anchors in strides of the finest level, 4 pixels, and why."""
     anchor = 8 if scale.small_object >= SEEN else 4
-    told = f"smallest anchors of {4 * anchor} pixels; a tenth of the objects are below {scale.small_object:.0f}"
-    return Model(small, rendered, anchor, why, told)
+    return anchor, f"smallest anchors of {4 * anchor} pixels; a tenth of the objects are below {scale.small_object:.0f}"
 
 
-def fit(data: Measured, scale: Scale, machine: Machine, trained_on: int) -> Fit:
+def fit(scale: Scale, machine: Machine, trained_on: int, cost: Cost = INSTANCES) -> Fit:
     """Fit batch and epochs to memory and time; `trained_on` is the number of training images."""
     kind = "gpu" if machine.gpus else "cpu"
-    base, each = GPU_MEMORY if machine.gpus else CPU_MEMORY
+    base, each = cost.gpu_memory if machine.gpus else cost.cpu_memory
     free = min(machine.gpus) if machine.gpus else machine.memory
     pixels = scale.long * scale.short / 1e6
     own = [batch for batch in BATCHES[kind] if base + each * pixels * batch <= USED_MEMORY * free]
     fits, workers = bool(own), max(1, len(machine.gpus))
     alone = next((batch for batch in own if batch * workers <= max(2, trained_on // 20)), own[-1] if own else 1)
     gib, batch = base + each * pixels * alone, alone * workers
-    seconds_each = scale.megapixels * (GPU_SECONDS / workers if machine.gpus else CPU_SECONDS / machine.cores)
+    seconds_each = scale.megapixels * (cost.gpu_seconds / workers if machine.gpus else cost.cpu_seconds / machine.cores)
     epochs, why = _epochs(kind, trained_on, seconds_each)
     steps = max(1, epochs * trained_on // batch)
     where = "on each GPU" if machine.gpus else "of memory"
     why_batch = f"{alone} image{'s' * (alone != 1)} of {scale.long} x {scale.short} take about {gib:.1f} GiB {where}"
     why_batch += f", {free:.0f} are free" if fits else f": more than the {free:.1f} that are free can well hold"
-    lr = SGD_RATE * batch if machine.gpus else 2.5e-4 * batch
+    if kind == "cpu" and fits and alone == BATCHES[kind][0]:
+        why_batch += "; more at a time make a CPU no faster"
+    lr = (SGD_RATE if machine.gpus else cost.cpu_rate) * batch
     return Fit(
         batch, workers, epochs, lr, min(500, steps // 10), gib, seconds_each * trained_on * epochs, why_batch, why
     )

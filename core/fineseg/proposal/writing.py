@@ -2,14 +2,13 @@
 
 import json
 import os
-import re
+import shlex
 import textwrap
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -18,27 +17,18 @@ from fineseg.data.findings import Finding, told
 from fineseg.data.split import Split
 from fineseg.errors import FinesegError, one_line
 from fineseg.profile import load_profile
-from fineseg.proposal.measure import Machine, Measured, measure
-from fineseg.proposal.propose import Fit, area_ranges, detections, duration_words, fit, image_scale, model
+from fineseg.proposal.measure import Machine, Measured, Stuff, measure, measure_stuff
+from fineseg.proposal.panoptic import map_rules, panoptic_cost, panoptic_model
+from fineseg.proposal.places import Places, Request, find_places, plain
+from fineseg.proposal.propose import INSTANCES, Fit, area_ranges, detections, duration_words, fit, image_scale, model
 from fineseg.stages.check import check_profile_data
 from fineseg.store import write_beside
 
 FOLDER = Path(__file__).parent
 WIDTH = 116
 SHOWN_CLASSES = 12
-UNNAMED = "competition"
-
-
-@dataclass(frozen=True)
-class Request:
-    """Where the data lie and where the profile goes; `held_out` is the part of the images without a `val` file."""
-
-    profile: Path
-    coco: Path
-    images: Path
-    val: Path | None
-    val_images: Path | None
-    held_out: float
+TOGETHER = "\N{NO-BREAK SPACE}"
+"""A space at which a comment is not wrapped."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +45,24 @@ Answers = Callable[[bool], tuple[str, str]]
 
 def propose_profile(request: Request, catalog: Catalog, machine: Machine, weights: Answers) -> Proposed:
     """Measure the data and return a profile for it; raises `FinesegError` for data that cannot be read."""
-    places = _places(request)
+    places = find_places(request)
     train, scored = _read(places, catalog, request)
-    data = measure(train)
+    data, stuff = measure(train), measure_stuff(train) if places.task == "panoptic" else None
     held_out = 0 if scored else _held_out(request, len(train.images))
     used = len(train.images) - held_out
     scale = image_scale(data, machine)
-    chosen = model(data, scale, machine)
-    fitted = fit(data, scale, machine, used)
+    chosen = panoptic_model(scale, machine) if stuff else model(data, scale, machine)
+    fitted = fit(scale, machine, used, panoptic_cost(len(train.panoptic_categories)) if stuff else INSTANCES)
     source, why = weights(chosen.small)
     text = (
         _templates()
         .get_template("profile.toml.jinja")
         .render(
-            heading=_heading(request, data, machine, fitted),
+            heading=_heading(request, data, stuff, machine, fitted),
             data_tables=_data_tables(places, held_out, used, len(scored.images) if scored else held_out),
             limits=detections(data),
             ranges=area_ranges(data),
+            rules=map_rules(stuff, machine) if stuff else None,
             scale=scale,
             fit=fitted,
             model=chosen,
@@ -110,52 +101,36 @@ def refuse_existing(path: Path) -> None:
         raise FinesegError(f"{path}: is there already; name another file, or delete it")
 
 
-# ------------------------------------------------------------------ where the data lie
+# --------------------------------------------------------------------------- reading
 
 
-def _places(request: Request) -> dict[str, Any]:
-    """Return name, root, and the paths below it, as the profile's tables have them."""
-    files = {"train": request.coco} | ({"val": request.val} if request.val is not None else {})
-    folders = {"train": request.images}
-    if request.val is not None:
-        folders["val"] = request.val_images or request.images
-    for option, file in zip(("--coco", "--val"), files.values(), strict=False):
-        if not file.is_file():
-            raise FinesegError(f"{option} {file}: no such file; give a COCO annotation file")
-    for option, folder in zip(("--images", "--val-images"), folders.values(), strict=False):
-        if not folder.is_dir():
-            raise FinesegError(f"{option} {folder}: no such folder; give the one that file names are relative to")
-    given = [*(file.parent for file in files.values()), *folders.values()]
-    root = os.path.commonpath([_plain(folder) for folder in given])
-    relative = not any(path.is_absolute() for path in [*given, request.profile])
-    here = _plain(request.profile.parent)
-    return {
-        "name": re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9._-]+", "-", request.profile.stem).strip("-") or UNNAMED,
-        "root": (Path(os.path.relpath(root, here)) if relative else Path(root)).as_posix(),
-        "annotations": {split: _below(root, file) for split, file in files.items()},
-        "images": {split: _below(root, folder) for split, folder in folders.items()},
-    }
-
-
-def _plain(path: Path) -> str:
-    """Return an absolute path without `..`; links stay, as somebody may have placed them on purpose."""
-    return os.path.normpath(path.absolute())
-
-
-def _below(root: str, path: Path) -> str:
-    return Path(os.path.relpath(_plain(path), root)).as_posix()
-
-
-def _read(places: Mapping[str, Any], catalog: Catalog, request: Request) -> tuple[Split, Split | None]:
+def _read(places: Places, catalog: Catalog, request: Request) -> tuple[Split, Split | None]:
     """Read the splits by the data set part that the profile will name."""
     tables = tomllib.loads(_data_tables(places, 0, 0, 0))["data"]
     options = {key: value for key, value in tables["dataset"].items() if key != "name"}
     part, checked = catalog.choose("dataset", tables["dataset"]["name"], options)
-    root = Path(_plain(request.profile.parent)) / places["root"]
+    root = Path(plain(request.profile.parent)) / places.root
     train = part.read(checked, root, "train")
     if not train.labelled:
         raise FinesegError(f"{request.coco}: has no annotations; a profile needs labelled images to train on")
-    return train, part.read(checked, root, "val") if request.val is not None else None
+    scored = part.read(checked, root, "val") if request.val is not None else None
+    _refuse_elsewhere(train, "--images", request.images)
+    if scored is not None:
+        option, folder = (
+            ("--images", request.images) if request.val_images is None else ("--val-images", request.val_images)
+        )
+        _refuse_elsewhere(scored, option, folder)
+    return train, scored
+
+
+def _refuse_elsewhere(split: Split, option: str, folder: Path) -> None:
+    """Raise `FinesegError` where none of the images is there: another folder was meant."""
+    if split.images and not any(image.file.is_file() for image in split.images):
+        wanted = os.path.relpath(split.images[0].file, folder)
+        raise FinesegError(
+            f"{option} {folder}: holds none of the {len(split.images):,} images, such as {wanted}; give the folder "
+            "that file names are relative to"
+        )
 
 
 def _held_out(request: Request, images: int) -> int:
@@ -167,26 +142,32 @@ def _held_out(request: Request, images: int) -> int:
 # ------------------------------------------------------------------------------ text
 
 
-def _data_tables(places: Mapping[str, Any], held_out: int, trained_on: int, scored: int) -> str:
+def _data_tables(places: Places, held_out: int, trained_on: int, scored: int) -> str:
     why = f"{trained_on} images are trained on, {scored} scored on"
     why += "; another seed holds out others" if held_out else ""
-    return _templates().get_template("data.toml.jinja").render(**places, held_out=held_out, split_why=why)
+    return _templates().get_template("data.toml.jinja").render(places=places, held_out=held_out, split_why=why)
 
 
-def _heading(request: Request, data: Measured, machine: Machine, fitted: Fit) -> str:
-    counts = [f"{name} {count:,}" for name, count in data.classes[:SHOWN_CLASSES]]
-    more = len(data.classes) - len(counts)
-    classes = ", ".join(counts) + (f", and {more} more down to {data.classes[-1][1]:,}" if more > 0 else "")
+def _heading(request: Request, data: Measured, stuff: Stuff | None, machine: Machine, fitted: Fit) -> str:
     lines = [
         f"A first profile for {request.coco.name}, proposed by fineseg. Above each number stands why.",
         "",
-        f"Data      {data.images:,} images, {len(data.pixels):,} objects of {len(data.classes)} classes: {classes}",
+        f"Data      {data.images:,} images, {len(data.pixels):,} objects of {_counted(data.classes)}",
+        *([f"Stuff     {len(stuff.every):,} segments of {_counted(stuff.classes)}"] if stuff else []),
         f"Machine   {machine.words()}",
         f"Cost      about {duration_words(fitted.seconds)} of training and {fitted.gib:.1f} GiB, estimated",
-        f"Check     fineseg check {request.profile.name} --data",
-        f"Run       fineseg run {request.profile.name}",
+        f"Check     fineseg check {shlex.quote(request.profile.name)} --data",
+        f"Run       fineseg run {shlex.quote(request.profile.name)}",
     ]
     return "\n".join(one_line(line) for line in lines)
+
+
+def _counted(classes: Sequence[tuple[str, int]]) -> str:
+    """Return how many classes there are, and the most frequent ones with their numbers."""
+    counts = [f"{name} {count:,}".replace(" ", TOGETHER) for name, count in classes[:SHOWN_CLASSES]]
+    more = len(classes) - len(counts)
+    rest = f", and {more} more down to {classes[-1][1]:,}" if more > 0 else ""
+    return f"{len(classes)} classes: {', '.join(counts)}{rest}"
 
 
 @cache
@@ -211,4 +192,4 @@ def _comment(text: str) -> str:
     """Return lines as comments, wrapped."""
     lines: Sequence[str] = text.splitlines() or [""]
     wrapped = [part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent="  ") or [""]]
-    return "\n".join(f"# {line}".rstrip() for line in wrapped)
+    return "\n".join(f"# {line}".rstrip() for line in wrapped).replace(TOGETHER, " ")

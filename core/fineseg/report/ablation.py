@@ -9,7 +9,7 @@ from fineseg.console import duration
 from fineseg.report.cost import cost
 from fineseg.report.page import write_report
 from fineseg.report.records import ReportData
-from fineseg.report.sections import METRIC_TITLES, training_curves, what_ran
+from fineseg.report.sections import COUNTS, METRIC_TITLES, training_curves, what_ran
 from fineseg.report.templates import render_section
 
 TEMPLATE = "ablation.html.jinja"
@@ -53,7 +53,10 @@ def as_markdown(record: Record) -> str:
     parts = [f"# {record['title'] or record['table']}", _markdown_table(headers, lines)]
     for kind, figures in kinds(record).items():
         scored = [row for row in record["rows"] if kind in row["metrics"]]
-        cells = [[row["name"], *(_figure(row["metrics"][kind].get(figure)) for figure in figures)] for row in scored]
+        cells = [
+            [row["name"], *(cell_words(figure, row["metrics"][kind].get(figure)) for figure in figures)]
+            for row in scored
+        ]
         parts += [f"## {_title(kind)}", _markdown_table(["Row", *figures], cells)]
     said = remarks(record)
     parts += ["\n".join(f"- {line}" for line in said)] * bool(said)
@@ -134,6 +137,11 @@ def _title(kind: str) -> str:
     return METRIC_TITLES.get(kind, kind)
 
 
+def cell_words(name: str, value: float | None) -> str:
+    """Return a figure as a table prints it; counts of objects are whole."""
+    return f"{value:,.0f}" if name in COUNTS and value is not None else _figure(value)
+
+
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
@@ -169,7 +177,10 @@ def table_section(record: Record) -> str:
     tables = []
     for kind, figures in kinds(record).items():
         scored = [row for row in record["rows"] if kind in row["metrics"]]
-        lines = [(row["name"], [row["metrics"][kind].get(figure) for figure in figures]) for row in scored]
+        lines = [
+            (row["name"], [cell_words(name, row["metrics"][kind].get(name)) or "\N{EN DASH}" for name in figures])
+            for row in scored
+        ]
         tables.append((_title(kind), figures, lines))
     return render_section(
         "ablation",

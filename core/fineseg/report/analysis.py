@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from fineseg.report.charts import count_bars, legend, percent_lines
-from fineseg.report.colours import class_colour, strokes_of
+from fineseg.report.colours import class_colours, strokes_of
 from fineseg.report.records import Analysis, Numbers, ReportData
 from fineseg.report.sections import COMBINED, best_model, is_combined
 from fineseg.report.templates import render_section
@@ -108,18 +108,20 @@ def precision_recall(data: ReportData) -> str | None:
     def chart(title: str, curves: dict[str, Numbers]) -> Markup:
         areas = ", ".join(f"{model} {_area(values):.1f}" for model, values in curves.items())
         lines = [(values, strokes[model]) for model, values in curves.items()]
-        return percent_lines(lines, RECALL_TICKS, "recall", f"{title}: precision over recall; area below: {areas}")
+        return percent_lines(
+            lines, RECALL_TICKS, ("recall [%]", "precision [%]"), f"{title}: precision over recall; area below: {areas}"
+        )
 
     overall = [
         (title, chart(title, {m: a.mean_precision[key] for m, a in found.items()}))
         for key, title in IOUS.items()
         if None not in found[name].mean_precision[key]
     ]
-    by_class = []
+    by_class, colours = [], class_colours(data.categories)
     for label in _ranked(found[name]):
         curves = {m: curve for m, a in found.items() if (curve := a.precision["mean"][label]) is not None}
         title = data.categories[label].name
-        by_class.append((title, class_colour(label), f"{_area(curves[name]):.1f}", chart(title, curves)))
+        by_class.append((title, colours[label], f"{_area(curves[name]):.1f}", chart(title, curves)))
     if not overall:
         return None
     shown = by_class if len(by_class) <= 2 * SHOWN_CLASSES else by_class[:SHOWN_CLASSES] + by_class[-SHOWN_CLASSES:]
@@ -153,12 +155,15 @@ def object_sizes(data: ReportData) -> str | None:
     ticks = _size_ticks(first.edges)
     words = "; ".join(f"{name} {count:,}" for name, count in zip(_buckets(first.edges), first.objects, strict=True))
     charts = [
-        ("True objects", count_bars(first.objects, ticks, "side length [pixels]", f"True objects by size: {words}"))
+        (
+            "True objects",
+            count_bars(first.objects, ticks, ("side length [pixels]", "objects"), f"True objects by size: {words}"),
+        )
     ]
     for title, key in (("Recall at IoU .50", "recall50"), ("Recall, mean over IoU .50:.95", "recall")):
         lines = [(getattr(analysis, key), strokes[name]) for name, analysis in found.items()]
         text = f"{title} by size, as in the table below"
-        charts.append((title, percent_lines(lines, ticks, "side length [pixels]", text, middles=True)))
+        charts.append((title, percent_lines(lines, ticks, ("side length [pixels]", "recall [%]"), text, middles=True)))
     columns = list(zip(*(analysis.recall50 for analysis in found.values()), strict=True))
     rows = list(zip(_buckets(first.edges), first.objects, columns, strict=True))
     ranges = _ranges(data)

@@ -11,7 +11,7 @@ from fineseg.report.templates import render_section
 
 WIDTH, HEIGHT = 340, 220
 """Of a chart [units]; the page scales it."""
-LEFT, RIGHT, TOP, BOTTOM = 38, 14, 8, 36
+LEFT, RIGHT, TOP, BOTTOM = 54, 14, 8, 36
 TEMPLATE = "charts.html.jinja"
 
 
@@ -26,24 +26,27 @@ class Tick:
 def percent_lines(
     lines: Sequence[tuple[Numbers, Stroke]],
     ticks: Sequence[tuple[float, str]],
-    title: str,
+    titles: tuple[str, str],
     words: str,
     *,
     middles: bool = False,
 ) -> Markup:
     """Draw lines of values 0 to 100, each spread evenly over the width; a value that is None breaks its line.
 
-    `ticks` are (part of the width, text) below, `title` what the width shows, `words` say it to those who cannot see.
+    `ticks` are (part of the width, text) below, `titles` what width and height show, with units, `words` say it to
+    those who cannot see.
     Values stand from edge to edge, or in the `middles` of as many equal parts.
     """
     drawn = [(_path(values, middles=middles), stroke) for values, stroke in lines]
     marks = [Tick(_x(part), text) for part, text in ticks]
     heights = [Tick(_y(value / 100), str(value)) for value in range(0, 101, 25)]
-    return Markup(render_section("lines", TEMPLATE, **_frame(title, words), lines=drawn, ticks=marks, heights=heights))
+    return Markup(render_section("lines", TEMPLATE, **_frame(titles, words), lines=drawn, ticks=marks, heights=heights))
 
 
-def count_bars(counts: Sequence[int], ticks: Sequence[tuple[float, str]], title: str, words: str) -> Markup:
-    """Draw counts as bars side by side over the whole width; ticks, title and words as of `percent_lines`."""
+def count_bars(
+    counts: Sequence[int], ticks: Sequence[tuple[float, str]], titles: tuple[str, str], words: str
+) -> Markup:
+    """Draw counts as bars side by side over the whole width; ticks, titles and words as of `percent_lines`."""
     top = _round_up(max(counts, default=1))
     step = 1 / max(1, len(counts))
     bars = [
@@ -52,7 +55,7 @@ def count_bars(counts: Sequence[int], ticks: Sequence[tuple[float, str]], title:
     ]
     marks = [Tick(_x(part), text) for part, text in ticks]
     heights = [Tick(_y(part / 2), f"{round(top * part / 2):,}") for part in range(3)]
-    return Markup(render_section("bars", TEMPLATE, **_frame(title, words), bars=bars, ticks=marks, heights=heights))
+    return Markup(render_section("bars", TEMPLATE, **_frame(titles, words), bars=bars, ticks=marks, heights=heights))
 
 
 def legend(strokes: Mapping[str, Stroke]) -> Markup:
@@ -60,9 +63,9 @@ def legend(strokes: Mapping[str, Stroke]) -> Markup:
     return Markup(render_section("strokes", TEMPLATE, strokes=strokes))
 
 
-def _frame(title: str, words: str) -> dict[str, object]:
+def _frame(titles: tuple[str, str], words: str) -> dict[str, object]:
     edges = {"left": LEFT, "right": WIDTH - RIGHT, "top": TOP, "bottom": HEIGHT - BOTTOM}
-    return {"width": WIDTH, "height": HEIGHT, "title": title, "words": words, **edges}
+    return {"width": WIDTH, "height": HEIGHT, "title": titles[0], "upwards": titles[1], "words": words, **edges}
 
 
 def _path(values: Numbers, *, middles: bool) -> str:

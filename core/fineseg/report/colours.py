@@ -4,6 +4,8 @@ import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fineseg.data.split import Category
+
 _CLASSES = (
     "#e6194b", "#2f7ed8", "#ffb000", "#2ca44f", "#9b4dca", "#14b8c4", "#f3722c", "#e83e9c",
     "#8fbf26", "#6a5cff", "#a9673a", "#00a884", "#ff8fa3", "#5b8c00", "#7aa7ff", "#c9a227",
@@ -14,6 +16,22 @@ _MODELS = (
 )  # fmt: skip
 _DASHES = ((), (7.0, 3.0), (2.5, 2.0), (9.0, 3.0, 2.0, 3.0), (4.0, 2.0), (1.0, 2.5))
 _GOLDEN_RATIO = 0.618034
+_LEAST_LUMINANCE = 0.08
+"""Of a class: darker outlines are lost on photographs, darker segments in what is void."""
+
+
+def class_colours(categories: Sequence[Category]) -> list[str]:
+    """Return the colour of each class as #rrggbb: the data set's own where it has one, made lighter if too dark."""
+    return [
+        class_colour(label) if category.colour is None else _lightened(category.colour)
+        for label, category in enumerate(categories)
+    ]
+
+
+def _lightened(colour: tuple[int, int, int]) -> str:
+    """Mix a colour with as much white as it takes to be seen."""
+    mixed = ("#{:02x}{:02x}{:02x}".format(*(round(c + (255 - c) * part / 20) for c in colour)) for part in range(21))
+    return next(each for each in mixed if _luminance(each) >= _LEAST_LUMINANCE)
 
 
 def class_colour(label: int) -> str:
@@ -53,8 +71,13 @@ def strokes_of(names: Sequence[str], combined: str) -> dict[str, Stroke]:
 
 
 def text_on(colour: str) -> str:
-    """Return black or white, whichever reads better on a colour (relative luminance of WCAG 2.1)."""
+    """Return black or white, whichever reads better on a colour."""
+    luminance = _luminance(colour)
+    return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
+
+
+def _luminance(colour: str) -> float:
+    """Return the relative luminance of WCAG 2.1."""
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fineseg.data.split import Category
 from fineseg.predictions import Instances
 from fineseg.report.analysis import chief
-from fineseg.report.colours import class_colour
+from fineseg.report.colours import class_colours
 from fineseg.report.overlays import Photo, Shape, Thing, load_photo, predicted_things, shapes, true_things
 from fineseg.report.records import Example, ReportData
 from fineseg.report.sections import COMBINED, METRIC, merges_instances
@@ -19,6 +19,8 @@ GROUPS = {
     "best": "The highest image AP of {chief}",
     "random": "Drawn at random from the others",
 }
+ALONE = {"random": "Drawn at random"}
+"""Where no other group stands above."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,15 @@ def gallery(data: ReportData) -> str | None:
     groups: dict[str, list[_Row]] = {}
     for number, example in enumerate(data.examples, start=1):
         groups.setdefault(example.group, []).append(_row(number, example, data, names, labels))
+    meanings = GROUPS if len(groups) > 1 else ALONE
+    colours = class_colours(data.categories)
     titles = ["Truth", *names, *(["Combined"] if merges_instances(data) else [])]
     return render_section(
         "gallery",
         "gallery.html.jinja",
-        groups=[(group, GROUPS.get(group, "").format(chief=chief(data)), rows) for group, rows in groups.items()],
+        groups=[(group, meanings.get(group, "").format(chief=chief(data)), rows) for group, rows in groups.items()],
         titles=titles,
-        classes=[(data.categories[label].name, class_colour(label)) for label in sorted(labels)],
+        classes=[(data.categories[label].name, colours[label]) for label in sorted(labels)],
         shown_from=SHOWN_FROM,
         ranked=any(example.scores for example in data.examples),
     )

@@ -14,7 +14,7 @@ from fineseg.data import masks
 from fineseg.data.split import Category, ImageInfo, TrueObject
 from fineseg.errors import FinesegError
 from fineseg.predictions import Instances
-from fineseg.report.colours import class_colour, text_on
+from fineseg.report.colours import class_colours, text_on
 
 LEAST_CANVAS, MOST_CANVAS = 960, 1600
 """Longer side of a picture's canvas [units], on which outlines are traced: the image's own [pixels] between these."""
@@ -73,6 +73,7 @@ class Thing:
     mask: np.ndarray
     label: int
     name: str
+    colour: str
     remark: str = ""
     crowd: bool = False
 
@@ -114,25 +115,27 @@ def _jpeg(pixels: np.ndarray, longest: int) -> str:
 
 def true_things(image: ImageInfo, truth: Sequence[TrueObject], categories: Sequence[Category]) -> list[Thing]:
     """Return the true objects of an image, to be drawn; one without a segmentation is left out."""
-    things = []
+    things, colours = [], class_colours(categories)
     for true_object in truth:
         if not true_object.segmentation:
             continue
         rle = masks.to_rle(true_object.segmentation, image.height, image.width)
         mask = masks.decode(rle["counts"], *rle["size"])
-        name, remark = categories[true_object.label].name, "(crowd)" if true_object.crowd else ""
-        things.append(Thing(mask, true_object.label, name, remark, true_object.crowd))
+        label, remark = true_object.label, "(crowd)" if true_object.crowd else ""
+        things.append(Thing(mask, label, categories[label].name, colours[label], remark, true_object.crowd))
     return things
 
 
 def predicted_things(found: Instances, categories: Sequence[Category], threshold: float) -> list[Thing]:
     """Return the instances scored at `threshold` or higher, best first, to be drawn."""
+    colours = class_colours(categories)
     order = [i for i in np.argsort(-found.scores, kind="stable") if found.scores[i] >= threshold]
     return [
         Thing(
             mask=masks.decode(found.masks[i], found.height, found.width),
             label=int(found.labels[i]),
             name=categories[int(found.labels[i])].name,
+            colour=colours[int(found.labels[i])],
             remark=f"{found.scores[i]:.2f}",
         )
         for i in order
@@ -147,11 +150,10 @@ def shapes(things: Sequence[Thing], height: int, width: int) -> list[Shape]:
         mask = on_canvas(thing.mask, height, width)
         if not mask.any():
             continue
-        colour = class_colour(thing.label)
-        label = _place(mask, thing.short_words, colour, placed)
+        label = _place(mask, thing.short_words, thing.colour, placed)
         if label is not None:
             placed.append(label)
-        shape = Shape(mask_path(mask), thing.words, colour, text_on(colour), thing.crowd, label)
+        shape = Shape(mask_path(mask), thing.words, thing.colour, text_on(thing.colour), thing.crowd, label)
         drawn.append((int(np.count_nonzero(mask)), shape))
     return [shape for _, shape in sorted(drawn, key=lambda entry: -entry[0])]
 

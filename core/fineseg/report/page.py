@@ -17,6 +17,7 @@ from fineseg.report.records import Example, ReportData, Section
 from fineseg.report.search import search
 from fineseg.report.sections import scores, training_curves, what_ran
 from fineseg.report.templates import render_page
+from fineseg.report.words import words
 from fineseg.store import write_text
 
 __all__ = ["SECTIONS", "Example", "ReportData", "Section", "write_report"]
@@ -33,6 +34,7 @@ SECTIONS: tuple[Section, ...] = (
     training_curves,
     cost,
     what_ran,
+    words,
 )
 """What a report shows, in this order: a section is added by its line here."""
 

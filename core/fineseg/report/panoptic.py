@@ -13,7 +13,7 @@ import numpy as np
 
 from fineseg.data.panoptic import PanopticMap, places_of
 from fineseg.data.split import Category
-from fineseg.report.colours import class_colour
+from fineseg.report.colours import class_colours
 from fineseg.report.overlays import THUMB, load_photo
 from fineseg.report.records import MapExample, ReportData
 from fineseg.report.sections import (
@@ -23,7 +23,7 @@ from fineseg.report.sections import (
     Cell,
     bar_table,
     best_model,
-    highest,
+    cell_rows,
     is_combined,
     number,
     percent,
@@ -34,6 +34,7 @@ from fineseg.report.templates import render_section
 
 FIGURES = ("pq", "sq", "rq")
 GROUPS = ("All", "Things", "Stuff")
+COLUMNS = [*((group, figure.upper()) for group in GROUPS for figure in FIGURES), ("Pixels", "mIoU")]
 VOID_COLOUR = (40, 40, 40)
 
 
@@ -61,24 +62,17 @@ def panoptic(data: ReportData) -> str | None:
         "panoptic",
         "panoptic.html.jinja",
         tiles=_tiles(data),
-        columns=[(group, figure.upper()) for group in GROUPS for figure in FIGURES] + [("Pixels", "mIoU")],
+        columns=COLUMNS,
         rows=_rows(tables),
         verdict=_verdict(data),
         alone=data.metrics.get("fused alone", ()),
         bars=bar_table("By class", "PQ of each class", rows, models),
+        choice=_choice(data, colours),
         examples=[
             (example.image.file.name, _pictures(example, colours), _legend(example, data.panoptic_classes))
             for example in data.map_examples
         ],
     )
-
-
-def class_colours(classes: Sequence[Category]) -> list[str]:
-    """Return the colour of each class as #rrggbb: the data set's own where it has one."""
-    return [
-        class_colour(label) if category.colour is None else "#{:02x}{:02x}{:02x}".format(*category.colour)
-        for label, category in enumerate(classes)
-    ]
 
 
 def _tiles(data: ReportData) -> list[tuple[str, str, str]]:
@@ -120,14 +114,28 @@ def _rows(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Cell]]:
     for model, table in tables.items():
         figures[model] = [pq(table, group, figure) for group in GROUPS for figure in FIGURES]
         figures[model].append(number(table.get(SEMANTIC, {}).get("mIoU")))
-    best = [highest(column) for column in zip(*figures.values(), strict=True)]
-    return {
-        model: [
-            Cell(value, len(tables) > 1 and value is not None and value == top)
-            for value, top in zip(row, best, strict=True)
-        ]
-        for model, row in figures.items()
-    }
+    return cell_rows(figures, [figure for _, figure in COLUMNS])
+
+
+@dataclass(frozen=True)
+class Choice:
+    """From which model each class of things is taken: rows of (name, colour, true objects, AP of each model, whose)."""
+
+    models: list[str]
+    default: str
+    rows: list[tuple[str, str, int | None, list[Cell], str]]
+
+
+def _choice(data: ReportData, colours: Sequence[str]) -> Choice | None:
+    """Return the fuser's choice; None of one that makes none, or of a model alone."""
+    if data.class_table is None or len(data.class_table["ap"]) < 2:
+        return None
+    classes = data.class_table["classes"]
+    rows = []
+    for row, colour in zip(classes, colours[: len(classes)], strict=True):  # things are first
+        cells = [Cell(number(ap), model == row["from"]) for model, ap in row["ap"].items()]
+        rows.append((row["name"], colour, row.get("objects"), cells, row["from"]))
+    return Choice(list(data.class_table["ap"]), data.class_table["default"], rows)
 
 
 # -------------------------------------------------------------------- pictures

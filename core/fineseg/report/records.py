@@ -70,7 +70,8 @@ class ReportData:
     step ("step", "lr", "loss", "loss_cls", ...) and of one validation ("step", "AP", ...). `manifest` is manifest.json;
     `submission` is None for a run that wrote none. Of panoptic models the metrics also have "panoptic" ({"All": {"pq",
     "sq", "rq", "n"}, "Things", "Stuff"}) and, where it was scored, "semantic"; `class_pq` has the PQ [percent] of each
-    of `panoptic_classes`, things first, by the same names.
+    of `panoptic_classes`, things first, by the same names. `class_table` is a `ClassTable.plain()`, of a fuser that
+    takes each class of things from one model.
     """
 
     title: str
@@ -87,6 +88,7 @@ class ReportData:
     panoptic_classes: tuple[Category, ...] = ()
     class_pq: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     map_examples: Sequence[MapExample] = ()
+    class_table: Mapping[str, Any] | None = None
 
 
 Section = Callable[[ReportData], str | None]

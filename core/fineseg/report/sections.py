@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from fineseg.console import duration
 from fineseg.report.charts import legend
-from fineseg.report.colours import class_colour, model_stroke, strokes_of
+from fineseg.report.colours import class_colours, model_stroke, strokes_of
 from fineseg.report.figures import Line, line_chart, line_of
 from fineseg.report.records import ReportData
 from fineseg.report.templates import render_section
@@ -33,6 +33,11 @@ METRIC_TITLES = {
     "holes": "IoU of holes",
     "panoptic": "Panoptic quality",
 }
+METRIC_NOTES = {
+    "boundary": ": a mask must also fit along its outline;",
+    "holes": ", of objects with holes that are found,",
+}
+"""What the titles alone leave open, as the table's caption goes on."""
 MEANINGS = {
     "AP": "mean over IoU .50:.05:.95",
     "AP50": "at IoU .50",
@@ -40,6 +45,8 @@ MEANINGS = {
     "APs": "small objects",
     "APm": "medium objects",
     "APl": "large objects",
+    "matched": "objects with holes, found",
+    "objects": "objects with holes",
 }
 
 
@@ -73,6 +80,13 @@ def merges_instances(data: ReportData) -> bool:
     return is_combined(data) and METRIC in data.metrics[COMBINED]
 
 
+def best_of(values: Sequence[float | None]) -> list[bool]:
+    """Return which figures stand out: the highest as they are printed, none where all are alike."""
+    printed = [None if value is None else round(value, 1) for value in values]
+    top = highest(printed)
+    return [value is not None and value == top and len(set(printed) - {None}) > 1 for value in printed]
+
+
 def scores(data: ReportData) -> str | None:
     """Return the section of scores: a table a metric, the combination against the best model, AP by class."""
     rows = {name: table for name, table in data.metrics["models"].items() if METRIC in table}
@@ -87,6 +101,8 @@ def scores(data: ReportData) -> str | None:
     ]
     return render_section(
         "scores",
+        title="Things" if data.class_pq else "Scores",
+        fused=bool(data.class_pq) and is_combined(data) and COMBINED not in rows,
         tables=[_score_table(kind, rows) for kind in kinds],
         meanings=MEANINGS,
         tiles=[] if data.class_pq else _tiles(data),
@@ -99,16 +115,24 @@ def scores(data: ReportData) -> str | None:
 def _score_table(kind: str, rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
     columns = list(dict.fromkeys(key for table in rows.values() for key in table.get(kind, {})))
     found = {name: [number(table.get(kind, {}).get(key)) for key in columns] for name, table in rows.items()}
-    counts = [key in COUNTS for key in columns]
-    best = [None if count else highest(values) for count, *values in zip(counts, *found.values(), strict=True)]
-    cells = {
-        name: [
-            Cell(value, value is not None and value == top, count)
-            for value, top, count in zip(values, best, counts, strict=True)
-        ]
-        for name, values in found.items()
+    return {
+        "title": METRIC_TITLES.get(kind, kind),
+        "note": METRIC_NOTES.get(kind, ""),
+        "columns": columns,
+        "rows": cell_rows(found, columns),
     }
-    return {"title": METRIC_TITLES.get(kind, kind), "columns": columns, "rows": cells}
+
+
+def cell_rows(figures: Mapping[str, Sequence[float | None]], columns: Sequence[str]) -> dict[str, list[Cell]]:
+    """Return the cells of a table with a row a model; the best of a column stands out, unless it counts objects."""
+    best = [best_of(column) for column in zip(*figures.values(), strict=True)]
+    return {
+        model: [
+            Cell(value, key not in COUNTS and stands_out[position], key in COUNTS)
+            for value, key, stands_out in zip(values, columns, best, strict=True)
+        ]
+        for position, (model, values) in enumerate(figures.items())
+    }
 
 
 def _verdict(data: ReportData) -> str | None:
@@ -159,8 +183,7 @@ def bar_table(
     """Return figures [percent] by (name, colour) with one for each of `names`; None where nothing was scored."""
     table = []
     for (name, colour), values in rows.items():
-        top = highest(values)
-        cells = [Cell(value, len(names) > 1 and value is not None and value == top) for value in values]
+        cells = [Cell(value, best) for value, best in zip(values, best_of(values), strict=True)]
         table.append((name, colour, cells))
     scored = any(cell.value is not None for *_, cells in table for cell in cells)
     return Bars(title, what, list(names), table) if scored else None
@@ -187,8 +210,8 @@ def _class_bars(
 ) -> Bars | None:
     """Return AP by class: a row for each class of `figures` by model."""
     rows = {
-        (category.name, class_colour(label)): [number(values[label]) for values in figures.values()]
-        for label, category in enumerate(data.categories)
+        (category.name, colour): [number(values[label]) for values in figures.values()]
+        for label, (category, colour) in enumerate(zip(data.categories, class_colours(data.categories), strict=True))
     }
     return bar_table(title, what, rows, list(figures))
 
@@ -275,7 +298,12 @@ def _task_weights(data: ReportData, model: str, position: int) -> dict[str, Any]
     rows = data.curves[model]
     keys = [key for key in _logged(rows) if key.startswith(TASK_WEIGHT)]
     lines = {key.removeprefix(TASK_WEIGHT): line_of(rows, key, model_stroke(i)) for i, key in enumerate(keys)}
-    return _detail(f"Weights of {model}'s tasks", f"Task weights of {model}", lines, f"weights-{position}")
+    return _detail(
+        f"Weights of {model}'s tasks, by which their losses are multiplied",
+        f"Task weights of {model}",
+        lines,
+        f"weights-{position}",
+    )
 
 
 def _logged(rows: Sequence[Mapping[str, Any]]) -> list[str]:

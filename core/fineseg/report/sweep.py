@@ -88,6 +88,7 @@ def trials(record: Record) -> str:
         tiles=_tiles(record),
         verdict=_verdict(record),
         columns=[(record["names"][key], key) for key in keys],
+        shortened=[(record["names"][key], key) for key in keys if record["names"][key] != key],
         metric=record["metric"],
         rows=rows,
     )

@@ -273,5 +273,6 @@ def room(machines: Sequence[tuple[int, int]], cores: int) -> int:
 def total(machines: Sequence[tuple[int, int]]) -> str:
     """Return in words what a message calls all machines together."""
     gpus = sum(cards for _, cards in machines)
-    what = f"{gpus} GPUs" if gpus else f"{sum(cores for cores, _ in machines)} cores"
+    count, unit = (gpus, "GPU") if gpus else (sum(cores for cores, _ in machines), "core")
+    what = f"{count} {unit}" if count == 1 else f"{count} {unit}s"
     return f"{what} of {len(machines)} machines" if len(machines) > 1 else what

@@ -40,7 +40,7 @@ from fineseg.scheduling.board import watched
 from fineseg.scheduling.estimate import Running, SweepEstimate
 from fineseg.scheduling.orders import State, StopRule, TrialOrder, Trials
 from fineseg.scheduling.session import nodes, total
-from fineseg.scheduling.training import plan_side_by_side, train_one
+from fineseg.scheduling.training import STARTING, plan_side_by_side, train_one
 from fineseg.store import CURVE, read_json, read_rows, write_json
 
 FAULT = "fault.json"
@@ -92,6 +92,7 @@ def run_trials(
     def begin(order: TrialOrder) -> None:
         training = order.training
         estimate.begun[training.topic] = Running(training.topic, Path(training.folder), units, order.epochs)
+        show(training.topic, STARTING)
 
     feed.begin = begin
     with watched(heard) as board:

@@ -16,6 +16,8 @@ from fineseg.scheduling.orders import State, TrainingOrder
 from fineseg.scheduling.session import nodes, room, total
 from fineseg.store import SCRATCH, WEIGHTS, write_beside
 
+STARTING: State = (0, 0, "starting its processes")
+"""What is shown of a training whose turn has come, until the first of its processes speaks."""
 RETRIES = 3
 """How often a training is taken up again from its last checkpoint after a worker died; a fault ends it at once."""
 
@@ -50,6 +52,7 @@ def train_all(
 
         def attempt(number: int) -> Exception | None:
             order = orders[number]
+            show(running[number].name, STARTING)
             try:
                 if (meter is not None and meter.is_spent()) or not train_one(order, board, cores[number], gpu):
                     return BudgetSpent("the budget is spent")

@@ -152,5 +152,6 @@ def run_orders(
 
         if orders:
             context.scheduler.predict(orders, setting, show)
+            task.update(total)
         for key, model in keys.items():
             context.store.finish("predict", key, {"model": model})

@@ -41,17 +41,17 @@ def prepare(context: Context) -> Prepared:
     root, splits = read_root(context)
     examined = examine(context, splits)
     if not examined.sound:
-        raise FinesegError("\n".join(_shown(told(examined.findings, "error"), "errors")))
-    for line in _shown(told(examined.findings, "warning"), "warnings"):
+        raise FinesegError("\n".join(_shown(told(examined.findings, "error"))))
+    for line in _shown(told(examined.findings, "warning")):
         context.console.say(f"warning: {line}")
     return _prepared(context, root, splits, examined.digests, examined.hashes)
 
 
-def _shown(lines: list[str], what: str) -> list[str]:
+def _shown(lines: list[str]) -> list[str]:
     """Return the most harmful lines, and how many others there are."""
     if len(lines) <= SHOWN_LINES:
         return lines
-    return [*lines[:SHOWN_LINES], f"and {len(lines) - SHOWN_LINES} more {what}; `fineseg check --data` lists them all"]
+    return [*lines[:SHOWN_LINES], f"and {len(lines) - SHOWN_LINES} more; `fineseg check --data` lists them all"]
 
 
 def read_root(context: Context) -> tuple[Path, Splits]:
@@ -114,4 +114,4 @@ def data_root(context: Context, splits: Iterable[str]) -> Path:
 def _refuse_missing(paths: list[Path]) -> None:
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise FinesegError("\n".join(_shown([f"{path}: no such file" for path in missing], "files missing")))
+        raise FinesegError("\n".join(_shown([f"{path}: no such file" for path in missing])))

@@ -12,13 +12,14 @@ from fineseg.data.panoptic import load_map
 from fineseg.metrics.mask_ap import APResult
 from fineseg.report.page import Example, ReportData, write_report
 from fineseg.report.records import MapExample
-from fineseg.report.sections import COMBINED
+from fineseg.report.sections import COMBINED, best_model
 from fineseg.stages.analyse import Analysed
 from fineseg.stages.context import Context
 from fineseg.stages.evaluate_panoptic import PanopticScores
 from fineseg.stages.facts import Made
+from fineseg.stages.fuse import CLASS_TABLE
 from fineseg.stages.prepare import Prepared
-from fineseg.store import read_rows, write_json
+from fineseg.store import read_json, read_rows, write_json
 
 EXAMPLES = 10
 """Images of the gallery: the best, as many of the worst, and as many of the others."""
@@ -74,6 +75,7 @@ def write_run(context: Context, prepared: Prepared, outcome: Outcome, out: Path)
                 if each.quality is not None
             },
             map_examples=_map_examples(prepared, outcome),
+            class_table=_class_table(outcome),
         )
         write_json(out / "classes.json", class_table(data))
         return write_report(out / "report.html", data)
@@ -113,7 +115,9 @@ def _examples(prepared: Prepared, outcome: Outcome) -> list[Example]:
     """Return the images of the gallery with all that is said of them."""
     split = prepared.splits.validation
     scores = {name: each.image_ap for name, each in outcome.analysed.items()}
-    chief = scores.get("combined") or scores.get(outcome.made.combined.model, {})
+    models = {model: table for model, table in outcome.metrics["models"].items() if model in scores}
+    name = COMBINED if COMBINED in scores else best_model({"models": models})
+    chief = {} if name is None else scores[name]
     chosen = choose_images([image.id for image in split.images], chief, EXAMPLES)
     images = {image.id: image for image in split.images}
     combined = outcome.made.combined.read() if "instances" in outcome.made.combined.gives else {}
@@ -156,6 +160,15 @@ def _map_examples(prepared: Prepared, outcome: Outcome) -> list[MapExample]:
         )
         for image in (split.images[i] for i in sorted(drawn.tolist()))
     ]
+
+
+def _class_table(outcome: Outcome) -> dict[str, Any] | None:
+    """Return from which model the fuser takes each class, as measured on all held-out images, or None."""
+    if outcome.made.combined.model != COMBINED or not outcome.made.combined.files:
+        return None
+    file = outcome.made.combined.files[0].parent / CLASS_TABLE
+    table: dict[str, Any] | None = read_json(file)["all"] if file.exists() else None
+    return table
 
 
 def choose_images(ids: Sequence[int], scores: Mapping[int, float], count: int) -> dict[str, list[int]]:

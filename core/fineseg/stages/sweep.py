@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fineseg.console import Task
+from fineseg.console import Task, here
 from fineseg.cost import Meter
 from fineseg.errors import FinesegError, ProfileError
 from fineseg.profile.check import check_tables
@@ -207,8 +207,7 @@ class Sweep:
             return None
         context, stack = self.context, ExitStack()
         stack.enter_context(context.store.writing("train", trial.key))
-        task = stack.enter_context(context.console.task(f"trial {trial.number}", 0, "steps"))
-        task.note = "waiting"
+        task = stack.enter_context(context.console.task(f"trial {trial.number}", 0, "steps", waits=True))
         self.open[trial.number], self.tasks[trial.number] = stack, task
         trial.status = "running"
         self._note(trial)
@@ -265,6 +264,7 @@ class Sweep:
         trial = self.trials[number - 1]
         note_training(self.prepared, self._training(trial))
         self.context.store.finish("train", trial.key, {"model": self.model})
+        self.tasks[number].complete()
         shutil.rmtree(self.folder_of(trial) / RAY_FOLDERS, ignore_errors=True)
         self._end(trial, "finished")
 
@@ -280,7 +280,7 @@ class Sweep:
         elif trace:
             log = self.folder_of(trial) / "error.txt"
             write_text(log, trace)
-            self._end(trial, "broken", trace if "\n" not in trace else f"see {log}")
+            self._end(trial, "broken", trace if "\n" not in trace else f"see {here(log)}")
         else:
             self._end(trial, "unfinished")
 

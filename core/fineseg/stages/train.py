@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fineseg.console import here
 from fineseg.errors import BudgetSpent, FinesegError
 from fineseg.runs import model_key, training_key
 from fineseg.scheduling.orders import TrainingOrder
@@ -211,9 +212,8 @@ def run_orders(context: Context, prepared: Prepared, missing: Mapping[str, Train
             stack.enter_context(context.store.writing("train", key))
         shown = {topic: stack.enter_context(ExitStack()) for topic in keys}
         what = {topic: f"train {topic}{' on all images' * missing[key].whole}" for topic, key in keys.items()}
-        tasks = {topic: s.enter_context(context.console.task(what[topic], 0, "steps")) for topic, s in shown.items()}
-        for task in tasks.values():
-            task.note = "waiting"
+        console = context.console
+        tasks = {t: s.enter_context(console.task(what[t], 0, "steps", waits=True)) for t, s in shown.items()}
         begun: set[str] = set()
 
         def show(topic: str, state: tuple[int, int, str]) -> None:
@@ -226,6 +226,7 @@ def run_orders(context: Context, prepared: Prepared, missing: Mapping[str, Train
             topic = order.topic or order.model
             note_training(prepared, order)
             context.store.finish("train", keys[topic], {"model": order.model})
+            tasks[topic].complete()
             shown[topic].close()
 
         failures = context.scheduler.train(list(missing.values()), show, ended)
@@ -243,7 +244,7 @@ def _say_start(context: Context, order: TrainingOrder) -> None:
     if started_from in (None, "none") or order.fold or not list_of_all.exists():  # the same for every fold
         return
     for line in list_of_all.read_text(encoding="utf-8").splitlines():
-        shown = line if len(line) <= SHOWN else f"{line[:SHOWN]} ... (whole in {list_of_all})"
+        shown = line if len(line) <= SHOWN else f"{line[:SHOWN]} ... (whole in {here(list_of_all)})"
         context.console.say(f"{order.model}: {shown}")
 
 
@@ -256,4 +257,4 @@ def _failure(context: Context, order: TrainingOrder, failure: Exception) -> str:
     log = Path(order.folder) / "error.txt"
     write_text(log, "".join(traceback.format_exception(failure)))
     context.console.say(log.read_text(encoding="utf-8"))
-    return f"training failed, see {log}; the same command tries again"
+    return f"training failed, see {here(log)}; the same command tries again"

@@ -16,6 +16,7 @@ from fineseg.testing.ensembler import EnsemblerConformance
 from fineseg.testing.fuser import PanopticFuserConformance
 from fineseg.testing.head import HeadConformance
 from fineseg.testing.kit import CONFORMANCE, Verdict, check_part
+from fineseg.testing.loss import LossConformance
 from fineseg.testing.model import BackboneConformance, NeckConformance
 from fineseg.testing.tta import TTAConformance
 
@@ -26,6 +27,7 @@ __all__ = [
     "DatasetConformance",
     "EnsemblerConformance",
     "HeadConformance",
+    "LossConformance",
     "NeckConformance",
     "PanopticFuserConformance",
     "SubmissionConformance",

@@ -72,6 +72,17 @@ class EnsemblerConformance(Conformance):
         untouched = all(same_instances(*pair) for pair in zip(members, copies, strict=True))
         expect(untouched, "the members that were given have been changed; work on copies")
 
+    def test_nothing_measured(self) -> None:
+        """It merges results of which AP alone, or nothing, is known, as by `fineseg ensemble`, or refuses."""
+        _, members = self.draw(5, (40, 50), [8, 0, 8])
+        for aps in ((30.0, 20.0, 10.0), (float("nan"),) * 3):
+            scores = [ModelScore(f"file {n}", ap, ()) for n, ap in enumerate(aps, start=1)]
+            try:
+                merged = self.merge(scores, members)
+            except FinesegError as refusal:
+                raise SkipTest(f"it refuses: {refusal}") from None
+            self.expect_sound((40, 50), members, merged)
+
     def test_views_of_one_model(self) -> None:
         """It merges the views of a TTA too, of which nothing was measured, or says what it lacks."""
         _, members = self.draw(4, (40, 50), [8, 8])

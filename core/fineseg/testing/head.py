@@ -11,7 +11,7 @@ import numpy as np
 
 from fineseg.data.split import ImageInfo, Split
 from fineseg.errors import FinesegError
-from fineseg.parts import HeadInput
+from fineseg.parts import Config, HeadInput, LossSlot
 from fineseg.predictions import Instances
 from fineseg.predictors import OneStagePredictor, SemanticPredictor
 from fineseg.profile.schema import ModelTable, PredictTable, TrainTable
@@ -60,7 +60,7 @@ class HeadConformance(Conformance):
         }
         return ModelTable.model_validate(chosen)
 
-    def built(self) -> "BuiltModel":
+    def built(self, losses: Mapping[LossSlot, Config] | None = None) -> "BuiltModel":
         """Build the detector from the same random numbers every time; what refuses the tiny neck is skipped."""
         import torch
 
@@ -75,7 +75,14 @@ class HeadConformance(Conformance):
                 raise SkipTest(f"it wants another neck; a test of the plugin gives it as `neck`: {refusal}") from None
         torch.manual_seed(0)
         catalog = with_tiny(installed())
-        return build_model(self.table(), catalog, self.things, weights_cache=None, num_stuff=self.stuff_classes)
+        return build_model(
+            self.table(),
+            catalog,
+            self.things,
+            weights_cache=None,
+            num_stuff=self.stuff_classes,
+            losses=losses or {},
+        )
 
     @contextmanager
     def rooms(self, **drawn: Any) -> Iterator[Split]:
@@ -140,6 +147,33 @@ class HeadConformance(Conformance):
         total.backward()
         faults = gradient_faults(built.module, self.untrained)
         expect(not faults, faults_in(faults))
+
+    def test_losses(self) -> None:
+        """A loss in a slot that it offers is called with what such losses take, and is learnt from."""
+        if not self.record.losses:
+            raise SkipTest("it offers no slot for a loss")
+        from fineseg.mm.losses import loss_config
+        from fineseg.testing.loss import call_fault
+        from fineseg.testing.tiny import NotedLoss
+
+        left_out = []
+        for slot in self.record.losses:
+            noted = NotedLoss()
+            try:
+                built = self.built({slot: loss_config(slot, noted)})
+            except FinesegError as refusal:  # its options may leave a branch out
+                left_out.append(str(refusal))
+                continue
+            with self.rooms() as split:
+                total: Any = self.step(built, split)["loss"]
+            total.backward()
+            where = f"a loss in the slot '{slot}'"
+            expect(bool(noted.calls), f"{where} is not called")
+            for logits, truth in noted.calls:
+                fault = call_fault(slot, logits, truth, self.things, self.stuff_classes)
+                expect(not fault, f"{where} is called with {fault}")
+                expect(logits.grad is not None and bool(logits.grad.any()), f"{where} is called, and not learnt from")
+        expect(len(left_out) < len(self.record.losses), "; ".join(left_out))
 
     def test_deterministic(self) -> None:
         """One seed gives one start, one step the same losses."""

@@ -12,6 +12,7 @@ from fineseg.testing.data import DatasetConformance, SubmissionConformance
 from fineseg.testing.ensembler import EnsemblerConformance
 from fineseg.testing.fuser import PanopticFuserConformance
 from fineseg.testing.head import HeadConformance
+from fineseg.testing.loss import LossConformance
 from fineseg.testing.model import BackboneConformance, NeckConformance
 from fineseg.testing.tta import TTAConformance
 
@@ -21,6 +22,7 @@ CONFORMANCE: Mapping[str, type[Conformance]] = {
         BackboneConformance,
         NeckConformance,
         HeadConformance,
+        LossConformance,
         TaskBalancerConformance,
         TTAConformance,
         EnsemblerConformance,

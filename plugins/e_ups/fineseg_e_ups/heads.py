@@ -49,6 +49,7 @@ def e_ups(options: EUPSOptions, head_input: HeadInput) -> HeadSpec:
             "type": SemanticHead,
             "in_channels": head_input.channels,
             "num_classes": head_input.num_classes + head_input.num_stuff,
+            "loss": head_input.losses.get("semantic"),
             **options.semantic.model_dump(),
         },
         "panoptic": options.panoptic.model_dump(),
@@ -71,7 +72,7 @@ def _roi_head(options: EUPSOptions, box: BoxOptions, head_input: HeadInput) -> C
         "in_channels": head_input.channels,
         "conv_out_channels": head_input.channels,
         "num_classes": head_input.num_classes,
-        "loss_mask": mask_loss(),
+        "loss_mask": head_input.loss("mask", mask_loss()),
     }
     roi_head: Config = {
         "type": StandardRoIHead,

@@ -35,6 +35,7 @@ def fineseg_heads() -> Iterator[Head]:
         gives=("instances", "semantic", "panoptic"),
         dense=True,
         prediction_only=("rpn.test_proposals", *(f"panoptic.{name}" for name in PREDICTION_ONLY)),
+        losses=("mask", "class", "semantic"),
     )
 
 

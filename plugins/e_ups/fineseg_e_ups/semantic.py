@@ -6,9 +6,11 @@ image, R of all.
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from mmcv.ops import roi_align
+from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -46,7 +48,7 @@ class SemanticHead(nn.Module):
     """Scores of every class at 1/4: three deformable convs, shared by the levels, then a 1x1 over all levels together.
 
     The convs end `width` channels wide, the first is as wide as the pyramid. `full_resolution` says where the pixel
-    loss is taken; both weights multiply their loss.
+    loss is taken; both weights multiply their loss. `loss` is the config of what stands for the pixels' cross entropy.
     """
 
     def __init__(
@@ -57,9 +59,11 @@ class SemanticHead(nn.Module):
         full_resolution: bool = True,
         pixel_weight: float = 0.2,
         roi_weight: float = 0.04,
+        loss: Any = None,
     ) -> None:
         super().__init__()
         self.full_resolution, self.pixel_weight, self.roi_weight = full_resolution, pixel_weight, roi_weight
+        self.criterion = pixel_loss if loss is None else MODELS.build(loss)
         widths = (in_channels, in_channels, width, width)
         layers = ((DeformConv(*pair), nn.ReLU(inplace=True)) for pair in pairwise(widths))
         self.subnet = nn.Sequential(*(part for layer in layers for part in layer))
@@ -95,9 +99,9 @@ class SemanticHead(nn.Module):
         logits: Tensor = self.score(features)
         if self.full_resolution:
             large = F.interpolate(logits, scale_factor=STRIDE, mode="bilinear", align_corners=False)
-            pixel = pixel_loss(large, truth)
+            pixel = self.criterion(large, truth)
         else:
-            pixel = pixel_loss(logits, truth[:, ::STRIDE, ::STRIDE])
+            pixel = self.criterion(logits, truth[:, ::STRIDE, ::STRIDE])
         crops = torch.cat([roi_truth(one, each) for one, each in zip(truth, boxes, strict=True)])
         pooled = roi_align(features, _rois(boxes), ROI_SIDE, 1 / STRIDE, ROI_SAMPLES, "avg", False)
         inside = roi_loss(self.score(pooled), crops)

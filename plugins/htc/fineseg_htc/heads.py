@@ -84,7 +84,7 @@ def _mask_head(options: HTCOptions, head_input: HeadInput, *, first: bool) -> Co
         "in_channels": head_input.channels,
         "conv_out_channels": head_input.channels,  # which the features of the stage before are added to
         "num_classes": head_input.num_classes,
-        "loss_mask": mask_loss(),
+        "loss_mask": head_input.loss("mask", mask_loss()),
     }
 
 
@@ -96,6 +96,7 @@ def _semantic_branch(options: HTCOptions, head_input: HeadInput) -> Config:
             "panoptic data, or leave the branch out"
         )
     level = head_input.strides.index(SEMANTIC_STRIDE)
+    loss = {"type": CrossEntropyLoss, "ignore_index": 255, "avg_non_ignore": True, "loss_weight": 0.2}
     extractor = single_extractor(options.mask_roi, 0, True, head_input)
     return {
         "semantic_fusion": ("bbox", "mask"),
@@ -109,6 +110,6 @@ def _semantic_branch(options: HTCOptions, head_input: HeadInput) -> Config:
             "in_channels": head_input.channels,
             "conv_out_channels": head_input.channels,
             "num_classes": head_input.num_classes + head_input.num_stuff,
-            "loss_seg": {"type": CrossEntropyLoss, "ignore_index": 255, "avg_non_ignore": True, "loss_weight": 0.2},
+            "loss_seg": head_input.loss("semantic", loss),
         },
     }

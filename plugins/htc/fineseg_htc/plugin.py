@@ -22,4 +22,5 @@ def fineseg_heads() -> Iterator[Head]:
         HTCOptions,
         build_htc,
         prediction_only=("rpn.test_proposals",),
+        losses=("mask", "class", "semantic"),
     )

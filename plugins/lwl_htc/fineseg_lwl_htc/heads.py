@@ -8,9 +8,12 @@ from fineseg_htc.heads import htc
 from fineseg_htc.options import CascadeBoxOptions, HTCOptions
 from fineseg_lwl_htc.options import LWLHTCOptions
 from fineseg_lwl_htc.predictor import LWLHTCPredictor
-from fineseg_lwl_htc.semantic import DeformableSemanticHead
+from fineseg_lwl_htc.semantic import DEFORMABLE, DeformableSemanticHead
 
 Config = dict[str, Any]
+OFFSETS = {f"semantic_head.branch.subnet.{layer}.conv_offset": {"lr_mult": 0.1} for layer in DEFORMABLE}
+"""Offsets of deformable convolutions learn at a tenth of the rate, as in arXiv 1811.11168 (DCNv2). Every RoI of three
+stages pulls at this branch: at the full rate the offsets run away, hundreds of pixels, and the scores learn nothing."""
 
 
 def lwl_htc(options: LWLHTCOptions, head_input: HeadInput) -> HeadSpec:
@@ -38,7 +41,8 @@ def lwl_htc(options: LWLHTCOptions, head_input: HeadInput) -> HeadSpec:
     else:
         roi_head |= _deformable(options, head_input, roi_head["semantic_roi_extractor"])
     detector = {**base.detector, "roi_head": roi_head}
-    return HeadSpec(detector, LWLHTCPredictor, needs_semantic=True, loss_groups=base.loss_groups)
+    slow = OFFSETS if options.semantic == "deformable" else {}
+    return HeadSpec(detector, LWLHTCPredictor, paramwise=slow, needs_semantic=True, loss_groups=base.loss_groups)
 
 
 def _deformable(options: LWLHTCOptions, head_input: HeadInput, extractor: Config) -> Config:
@@ -49,6 +53,8 @@ def _deformable(options: LWLHTCOptions, head_input: HeadInput, extractor: Config
             "in_channels": head_input.channels,
             "num_classes": head_input.num_classes + head_input.num_stuff,
             "width": options.semantic_width,
+            "full_resolution": options.semantic_full_resolution,
             "loss_weight": options.semantic_weight,
+            "loss": head_input.losses.get("semantic"),
         },
     }

@@ -32,6 +32,11 @@ class LWLHTCOptions(Options):
         "deformable: three deformable convolutions on each of the four finest levels, side by side at 1/4",
     )
     semantic_width: Positive = Field(128, description="deformable only: channels that each level ends with")
+    semantic_full_resolution: bool = Field(
+        True,
+        description="deformable only: compare with the truth at the image's size; false: at every fourth pixel, for "
+        "less memory",
+    )
     semantic_weight: Annotated[float, Field(ge=0)] = Field(
         0.2, description="what the semantic loss counts; 0.2 is HTC's, 1 is for a balancer that learns it"
     )

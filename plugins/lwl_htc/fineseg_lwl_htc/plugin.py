@@ -34,6 +34,8 @@ def fineseg_heads() -> Iterator[Head]:
         build_lwl_htc,
         gives=("instances", "semantic"),
         prediction_only=("rpn.test_proposals",),
+        recipe_version=2,
+        losses=("mask", "class", "semantic"),
     )
 
 

@@ -4,24 +4,40 @@ Letters: B images, C classes, D channels of the pyramid, h and w sides at 1/4 of
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+from mmdet.registry import MODELS
 from mmengine.model import kaiming_init
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fineseg_e_ups.semantic import LEVELS, STRIDE, SemanticHead, pixel_loss
+
+DEFORMABLE = (0, 2, 4)
+"""Places of the deformable convolutions in the branch, a ReLU after each."""
 
 
 class DeformableSemanticHead(nn.Module):
     """UPSNet's deformable branch in the place of HTC's semantic head: it calls both with a pyramid and a truth alike.
 
     Of each level's `width` channels, side by side at 1/4, one 1x1 convolution makes the scores, another the embedding.
+    `full_resolution` says where the loss is taken, `loss` is the config of what stands for the cross entropy.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, width: int = 128, loss_weight: float = 0.2) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        width: int = 128,
+        full_resolution: bool = True,
+        loss_weight: float = 0.2,
+        loss: Any = None,
+    ) -> None:
         super().__init__()
         self.branch = SemanticHead(in_channels, num_classes, width)
         self.embedding = nn.Conv2d(LEVELS * width, in_channels, 1)
-        self.num_classes, self.loss_weight = num_classes, loss_weight
+        self.num_classes, self.full_resolution, self.loss_weight = num_classes, full_resolution, loss_weight
+        self.criterion = pixel_loss if loss is None else MODELS.build(loss)
 
     def init_weights(self) -> None:
         """Initialise the branch as UPSNet does, its offsets at zero, and draw the embedding from He's distribution."""
@@ -34,8 +50,12 @@ class DeformableSemanticHead(nn.Module):
         return self.branch.score(features), self.embedding(features).relu()
 
     def loss(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """Return the weighted cross entropy of logits [B, C, h, w], its mean over the pixels that count.
+        """Return the weighted loss of logits [B, C, h, w]: the mean cross entropy of the pixels that count.
 
-        truth [B, 1, H, W] are labels, 255 where nothing counts; every fourth pixel is read.
+        truth [B, 1, H, W] are labels, 255 where nothing counts; every pixel of it is read, or every fourth.
         """
-        return pixel_loss(logits, truth[:, 0, ::STRIDE, ::STRIDE].long()) * self.loss_weight
+        if self.full_resolution:
+            logits = F.interpolate(logits, scale_factor=STRIDE, mode="bilinear", align_corners=False)
+        step = 1 if self.full_resolution else STRIDE
+        found: Tensor = self.criterion(logits, truth[:, 0, ::step, ::step].long())
+        return found * self.loss_weight

@@ -42,7 +42,7 @@ def mask_rcnn(options: MaskRCNNOptions, head_input: HeadInput) -> HeadSpec:
         "in_channels": head_input.channels,
         "conv_out_channels": options.mask_width,
         "num_classes": head_input.num_classes,
-        "loss_mask": mask_loss(),
+        "loss_mask": head_input.loss("mask", mask_loss()),
     }
     kinds = {
         (False, False): StandardRoIHead,
@@ -70,14 +70,14 @@ def pointrend(options: PointRendOptions, head_input: HeadInput) -> HeadSpec:
     roi_head = {
         "type": DoublePointRendRoIHead if options.box.double else LeanPointRendRoIHead,
         "mask_roi_extractor": _all_level_extractor(options.coarse.grid, width, strides),
-        "mask_head": _coarse_head(options, width, head_input.num_classes),
+        "mask_head": _coarse_head(options, width, head_input),
         "point_head": {
             "type": MaskPointHead,
             "num_fcs": points.layers,
             "in_channels": width,
             "fc_channels": points.width,
             "num_classes": head_input.num_classes,
-            "loss_point": mask_loss(),
+            "loss_point": head_input.loss("mask", mask_loss()),
         },
         **_scoring(options, options.coarse.width, options.coarse.grid // 2, head_input),
     }
@@ -92,7 +92,7 @@ def pointrend(options: PointRendOptions, head_input: HeadInput) -> HeadSpec:
     return HeadSpec(_detector(PointRend, options, head_input, roi_head, train, test), predictor)
 
 
-def _coarse_head(options: PointRendOptions, width: int, num_classes: int) -> Config:
+def _coarse_head(options: PointRendOptions, width: int, head_input: HeadInput) -> Config:
     coarse = options.coarse
     return {
         "type": CoarseMaskHead,
@@ -103,8 +103,8 @@ def _coarse_head(options: PointRendOptions, width: int, num_classes: int) -> Con
         "roi_feat_size": coarse.grid,
         "num_fcs": coarse.fcs,
         "fc_out_channels": coarse.fc_width,
-        "num_classes": num_classes,
-        "loss_mask": mask_loss(),
+        "num_classes": head_input.num_classes,
+        "loss_mask": head_input.loss("mask", mask_loss()),
         # MSRA for convolutions, Xavier for FCs, N(0, 0.001) for the logits: the winner's, not mmdet's constant logits.
         "init_cfg": [
             {"type": "Kaiming", "layer": "Conv2d"},
@@ -183,6 +183,7 @@ def box_head(box: BoxOptions, head_input: HeadInput) -> Config:
             "conv_out_channels": box.width,
         }
     weight = DOUBLE_WEIGHT if box.double else 1.0
+    loss_cls = {"type": CrossEntropyLoss, "use_sigmoid": False, "loss_weight": weight}
     return {
         **layers,
         "in_channels": head_input.channels,
@@ -191,7 +192,7 @@ def box_head(box: BoxOptions, head_input: HeadInput) -> Config:
         "num_classes": head_input.num_classes,
         "bbox_coder": box_coder((0.1, 0.1, 0.2, 0.2)),
         "reg_class_agnostic": box.class_agnostic,
-        "loss_cls": {"type": CrossEntropyLoss, "use_sigmoid": False, "loss_weight": weight},
+        "loss_cls": head_input.loss("class", loss_cls),
         "loss_bbox": {"type": SmoothL1Loss, "beta": 1.0, "loss_weight": weight},
     }
 

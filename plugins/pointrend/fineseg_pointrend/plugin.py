@@ -29,6 +29,7 @@ def fineseg_heads() -> Iterator[Head]:
         MaskRCNNOptions,
         build_mask_rcnn,
         prediction_only=("rpn.test_proposals",),
+        losses=("mask", "class"),
     )
     yield Head(
         "pointrend",
@@ -36,4 +37,5 @@ def fineseg_heads() -> Iterator[Head]:
         PointRendOptions,
         build_pointrend,
         prediction_only=("rpn.test_proposals", "points.test", "points.steps"),
+        losses=("mask", "class"),
     )

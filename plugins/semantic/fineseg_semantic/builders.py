@@ -54,6 +54,7 @@ def hrnet_deeplab(options: HRNetDeepLabOptions, head_input: HeadInput) -> HeadSp
         "in_channels": head_input.channels,
         "first": STAGE1,
         "num_classes": head_input.num_classes + head_input.num_stuff,
+        "loss": head_input.losses.get("semantic"),
         **options.model_dump(),
     }
     detector = {"type": SemanticModel, "semantic_head": head}

@@ -6,8 +6,10 @@ Letters: B images, C classes, I and O input and output channels, H and W sides o
 
 from collections.abc import Sequence
 from math import gcd
+from typing import Any
 
 import torch
+from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -60,7 +62,8 @@ class DeepLabHead(nn.Module):
     """Scores of every class at 1/4: ASPP on a map's later channels, joined in a decoder by its first, the detail.
 
     `first` of the map's `in_channels` are detail, and are brought to `detail` channels before the decoder's two
-    separable 3x3 convs. `full_resolution` says where the loss is taken.
+    separable 3x3 convs. `full_resolution` says where the loss is taken; `loss` is the config of what stands for the
+    cross entropy.
     """
 
     def __init__(
@@ -73,9 +76,11 @@ class DeepLabHead(nn.Module):
         rates: Sequence[int],
         norm: str,
         full_resolution: bool,
+        loss: Any = None,
     ) -> None:
         super().__init__()
         self.first, self.full_resolution = first, full_resolution
+        self.criterion = cross_entropy if loss is None else MODELS.build(loss)
         self.aspp = ASPP(in_channels - first, width, rates, norm)
         self.detail = conv(first, detail, norm)
         self.decoder = nn.Sequential(separable(width + detail, width, 1, norm), separable(width, width, 1, norm))
@@ -98,11 +103,17 @@ class DeepLabHead(nn.Module):
         return logits
 
     def loss(self, maps: Sequence[Tensor], truth: Tensor) -> Tensor:
-        """Return the cross entropy with labels [B, H, W], 255 where nothing counts, its mean over what counts."""
+        """Return the loss with labels [B, H, W], 255 where nothing counts."""
         logits = self(maps)
         if self.full_resolution:
             logits = F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False)
         else:
             truth = truth[:, ::STRIDE, ::STRIDE]
-        total = F.cross_entropy(logits, truth, ignore_index=IGNORED, reduction="sum")
-        return total / (truth != IGNORED).sum().clamp(min=1)
+        found: Tensor = self.criterion(logits, truth)
+        return found
+
+
+def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+    """Return the cross entropy of logits [B, C, H, W] and labels [B, H, W], its mean over the pixels that count."""
+    total = F.cross_entropy(logits, truth, ignore_index=IGNORED, reduction="sum")
+    return total / (truth != IGNORED).sum().clamp(min=1)

@@ -49,4 +49,5 @@ def fineseg_heads() -> Iterator[Head]:
         build_hrnet_deeplab,
         shares_proposals=False,
         gives=("semantic",),
+        losses=("semantic",),
     )

@@ -340,6 +340,9 @@ def test_differences_of_parts_and_tables_are_one() -> None:
     assert differences([plain, search, plain]) == [{}, {"combine.search": "set"}, {}]
     assert differences([search, plain, search]) == [{}, {"combine.search": None}, {}]
     assert differences([{"lr": 1}, {"lr": 1, **search}]) == [{}, {"combine": "set"}]
+    rule = {"fuser.name": "f"}
+    weighed = differences([rule, rule, {**rule, "fuser.weights.a": 0.3}, {**rule, "fuser.weights.a": 0.01}])
+    assert [in_short(each) for each in weighed] == ["", "", "weights={a=0.3}", "weights={a=0.01}"]
     fuser = {"lr": 1, "fuser.name": "f", "fuser.overlap": 1}
     assert differences([{"lr": 1}, fuser]) == [{}, {"fuser.name": "f"}]
     assert differences([fuser, {"lr": 1}]) == [{}, {"fuser.name": None}]

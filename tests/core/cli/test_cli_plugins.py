@@ -308,7 +308,7 @@ def test_check_passes_a_sound_part(faulty: None, monkeypatch: pytest.MonkeyPatch
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "ensembler 'sound' of toys (toys 1.0)"
     assert lines[1] == "  passed  name is lower case with hyphens, summary is one short line"
-    assert lines[-2] == "10 passed, 0 failed, 0 skipped"
+    assert lines[-2] == "11 passed, 0 failed, 0 skipped"
 
 
 def test_check_says_what_fails_of_all_parts_of_a_plugin(
@@ -317,10 +317,10 @@ def test_check_says_what_fails_of_all_parts_of_a_plugin(
     monkeypatch.setattr("fineseg.testing.conformance._module_of", lambda entry: "json")
     assert exit_of("plugins", "check", "toys") == 1
     out, err = capsys.readouterr()
-    assert err == "error: ensembler 'faulty': 4 passed, 6 failed, 0 skipped\n"
+    assert err == "error: ensembler 'faulty': 4 passed, 7 failed, 0 skipped\n"
     assert "  failed  every option has a description: no description: power" in out.splitlines()
     assert "  failed  an image of one pixel is merged: ZeroDivisionError: division by zero" in out.splitlines()
-    assert "10 passed, 0 failed, 0 skipped" in out.splitlines()
+    assert "11 passed, 0 failed, 0 skipped" in out.splitlines()
 
 
 def test_check_shows_tracebacks_to_authors(faulty: None, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -10,30 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fineseg.cli.main import main
 from fineseg.proposal.measure import Machine
 
 Answer = tuple[int, str, str]
 LAPTOP = Machine(cores=2, memory=20.0)
 STATION = Machine(cores=16, memory=100.0, gpus=(24.0, 24.0))
-
-
-@pytest.fixture
-def call(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
-    """Return a function that runs a command in an empty folder, on a laptop without a network."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fineseg.console.MOMENT", 1e6)
-    monkeypatch.setattr("fineseg.console.PLAIN_INTERVAL", 1e6)
-    monkeypatch.setattr("fineseg.proposal.surroundings.this_machine", lambda: LAPTOP)
-    monkeypatch.setattr("fineseg.proposal.surroundings.answers", lambda address: False)
-
-    def run(*words: str) -> Answer:
-        with pytest.raises(SystemExit) as caught:
-            main(words)
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 def write_set(
@@ -119,6 +100,23 @@ def test_validation_of_its_own_and_a_folder_apart(tmp_path: Path, call: Callable
         "validation": "val",
     }
     assert call("check", "profiles/my set!.toml", "--data")[0] == 0
+
+
+def test_a_folder_without_the_images(tmp_path: Path, call: Callable[..., Answer]) -> None:
+    write_set(tmp_path, "mine", (64, 64), draw_sides(10, 40, 8, 2))
+    (tmp_path / "other").mkdir()
+    wanted = "holds none of the 8 images, such as mine 1.png; give the folder that file names are relative to"
+    told = call("new", "p.toml", "--coco", "mine.json", "--images", "other")
+    assert told == (1, "", f"error: --images other: {wanted}\n")
+    given = ["--coco", "mine.json", "--images", "pictures", "--val", "mine.json", "--val-images", "other"]
+    assert call("new", "p.toml", *given)[2] == f"error: --val-images other: {wanted}\n"
+
+
+def test_a_name_with_a_space_is_quoted(tmp_path: Path, call: Callable[..., Answer]) -> None:
+    write_set(tmp_path, "mine", (64, 64), draw_sides(10, 40, 8, 2))
+    code, out, _ = call("new", "my set.toml", "--coco", "mine.json", "--images", "pictures")
+    assert code == 0 and "from random weights" in out and out.endswith("next: fineseg run 'my set.toml'\n")
+    assert "# Run       fineseg run 'my set.toml'\n" in (tmp_path / "my set.toml").read_text(encoding="utf-8")
 
 
 def test_part_that_is_held_out(tmp_path: Path, call: Callable[..., Answer]) -> None:

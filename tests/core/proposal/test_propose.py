@@ -160,34 +160,34 @@ def test_model_follows_machine_and_sizes() -> None:
 
 def test_training_fits_memory_and_time_of_a_cpu() -> None:
     scale = image_scale(LARGE, LAPTOP)
-    found = fit(LARGE, scale, LAPTOP, 1000)
+    found = fit(scale, LAPTOP, 1000)
     assert (found.batch, found.workers) == (2, 1)
     assert found.seconds <= CPU_BUDGET and found.epochs > 1
-    more = fit(LARGE, scale, replace(LAPTOP, cores=4), 1000)
+    more = fit(scale, replace(LAPTOP, cores=4), 1000)
     assert more.epochs >= 1.9 * found.epochs and more.seconds <= CPU_BUDGET
-    few = fit(LARGE, scale, LAPTOP, 20)
+    few = fit(scale, LAPTOP, 20)
     assert few.epochs == 24 and "more seldom help" in few.why_epochs
-    many = fit(LARGE, scale, LAPTOP, 100_000)  # one pass is the least, however long
+    many = fit(scale, LAPTOP, 100_000)  # one pass is the least, however long
     assert many.epochs == 1 and many.seconds > 3600
-    tight = fit(LARGE, scale, replace(LAPTOP, memory=1.0), 500)
+    tight = fit(scale, replace(LAPTOP, memory=1.0), 500)
     assert tight.batch == 1 and "more than the 1.0 that are free can well hold" in tight.why_batch
 
 
 def test_batch_grows_with_the_gpus_and_the_rate_with_the_batch() -> None:
     scale = image_scale(measured(np.linspace(40, 400, 100), 1333, 800), ONE_GPU)
-    found = {gib: fit(LARGE, scale, replace(ONE_GPU, gpus=(gib,)), 100_000) for gib in (4.0, 8.0, 12.0, 24.0, 80.0)}
+    found = {gib: fit(scale, replace(ONE_GPU, gpus=(gib,)), 100_000) for gib in (4.0, 8.0, 12.0, 24.0, 80.0)}
     assert [each.batch for each in found.values()] == [1, 2, 4, 8, 16]
     for gib, each in found.items():
         assert each.gib <= 0.8 * gib and each.lr == pytest.approx(0.02 * each.batch / 16) and each.epochs == 12
-    four = fit(LARGE, scale, replace(ONE_GPU, gpus=(24.0,) * 4), 100_000)
+    four = fit(scale, replace(ONE_GPU, gpus=(24.0,) * 4), 100_000)
     assert (four.workers, four.batch) == (4, 32) and four.seconds == pytest.approx(found[24.0].seconds / 4)
 
 
 def test_few_images_are_seen_more_often_in_smaller_batches() -> None:
     scale = image_scale(LARGE, ONE_GPU)
-    few = fit(LARGE, scale, ONE_GPU, 40)
+    few = fit(scale, ONE_GPU, 40)
     assert (few.batch, few.epochs) == (2, 72)
-    assert fit(LARGE, scale, ONE_GPU, 2000).epochs == 30
+    assert fit(scale, ONE_GPU, 2000).epochs == 30
     assert few.warmup <= few.epochs * 40 // few.batch // 10
 
 

@@ -61,7 +61,7 @@ def test_errors_stand_in_the_order_of_models_and_kinds(data: ReportData) -> None
 def test_confusions_name_the_classes_and_are_escaped(data: ReportData) -> None:
     markup = errors(data) or ""
     assert "<b onclick" not in markup and "&lt;b onclick" in markup
-    assert "<td>lamp</td><td>7</td>" in markup
+    assert '<td class="word">lamp</td><td>7</td>' in markup
 
 
 def test_without_a_combination_the_best_model_is_spoken_of(data: ReportData) -> None:
@@ -133,7 +133,7 @@ def points(chart: str) -> list[list[tuple[float, float]]]:
 
 
 def test_lines_run_from_edge_to_edge_and_break_where_nothing_is() -> None:
-    chart = percent_lines([([100.0, 50.0, None, 0.0], Stroke("#123456"))], [(0.0, "0")], "x", "words")
+    chart = percent_lines([([100.0, 50.0, None, 0.0], Stroke("#123456"))], [(0.0, "0")], ("x", "y"), "words")
     ((first, second, last),) = points(chart)
     assert first[0] < second[0] < last[0] <= WIDTH and first[1] < second[1] < last[1] <= HEIGHT
     assert second[1] - first[1] == pytest.approx(last[1] - second[1], abs=0.2)
@@ -142,12 +142,12 @@ def test_lines_run_from_edge_to_edge_and_break_where_nothing_is() -> None:
 
 
 def test_flat_stretches_keep_their_ends_alone() -> None:
-    ((*corners,),) = points(percent_lines([([80.0] * 60 + [0.0] * 41, Stroke("#123456"))], [], "x", "words"))
+    ((*corners,),) = points(percent_lines([([80.0] * 60 + [0.0] * 41, Stroke("#123456"))], [], ("x", "y"), "words"))
     assert len(corners) == 4
 
 
 def test_bars_are_as_high_as_their_counts() -> None:
-    chart = ElementTree.fromstring(count_bars([10, 0, 20], [], "x", "words"))
+    chart = ElementTree.fromstring(count_bars([10, 0, 20], [], ("x", "y"), "words"))
     heights = [float(bar.get("height") or 0) for bar in chart.iter("rect")]
     assert heights == pytest.approx([heights[1] / 2, heights[1]], abs=0.1)
     assert [text.text for text in chart.iter("text")][:3] == ["0", "10", "20"]

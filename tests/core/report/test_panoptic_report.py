@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 
 from fineseg import Category, ImageInfo, PanopticMap, Segment
-from fineseg.report.colours import class_colour
+from fineseg.report.colours import class_colour, class_colours
 from fineseg.report.page import write_report
-from fineseg.report.panoptic import class_colours, draw_map, panoptic
+from fineseg.report.panoptic import draw_map, panoptic
 from fineseg.report.records import MapExample, ReportData
 from fineseg.report.sections import best_model, scores
+from fineseg.report.words import words
 
 CLASSES = (
     Category(62, "<chair>", "", (153, 69, 1)),
@@ -93,11 +94,49 @@ def test_pictures_have_the_colours_of_the_classes() -> None:
 def test_a_page_holds_the_pictures(tmp_path: Path) -> None:
     given = data(tmp_path)
     page = write_report(tmp_path / "report.html", given).read_text(encoding="utf-8")
-    assert page.index("Panoptic quality</h2>") < page.index("Scores</h2>")
+    assert page.index("Panoptic quality</h2>") < page.index("Things</h2>")
     sources = re.findall(r"data:image/png;base64,([^\"]+)", page)
     decoded = cv2.imdecode(np.frombuffer(base64.b64decode(sources[0]), np.uint8), cv2.IMREAD_COLOR)
     wanted = draw_map(given.map_examples[0].truth, class_colours(CLASSES), 480)
     assert np.array_equal(decoded[:, :, ::-1], wanted)
+
+
+def test_a_class_has_one_colour_on_the_page_that_can_be_seen(tmp_path: Path) -> None:
+    text = panoptic(data(tmp_path)) or ""
+    assert "#994501" in text and "#994501" in (scores(replace(data(tmp_path), per_class={"a": (1.0, 2.0)})) or "")
+    dark = class_colours([Category(1, "car", "", (0, 0, 70)), Category(2, "void", "", (0, 0, 0))])
+    assert [int(each[5:], 16) > 100 for each in dark] == [True, False] and dark[1][1:3] == dark[1][3:5] != "00"
+
+
+CHOICE = {
+    "default": "b",
+    "ap": {"a": 9.0, "b": 2.0},
+    "classes": [
+        {"id": 62, "name": "<chair>", "from": "a", "objects": 1151, "ap": {"a": 9.0, "b": 2.0}},
+        {"id": 63, "name": "couch", "from": "b", "ap": {"a": None, "b": None}},
+    ],
+}
+
+
+def test_which_model_a_class_comes_from(tmp_path: Path) -> None:
+    assert "comes from" not in (panoptic(data(tmp_path)) or "")
+    text = panoptic(replace(data(tmp_path), class_table=CHOICE)) or ""
+    table = text[text.index("Which model each class of things comes from</h3>") :]
+    rows = re.findall(r"<tr><th scope=\"row\">(.*?)</th>(.*?)</tr>", table[: table.index("</table>")])
+    said = [
+        [re.sub("<.*?>", "", cell) for cell in (name, *re.findall(r"<td[^>]*>(.*?)</td>", row))] for name, row in rows
+    ]
+    assert said == [["&lt;chair&gt;", "1,151", "9.0", "2.0", "a"], ["couch", NONE, NONE, NONE, "b"]]
+    assert '<td class="best">9.0</td>' in rows[0][1] and "keeps to b where the AP does not decide" in text
+    one = {**CHOICE, "ap": {"a": 9.0}}
+    assert "comes from" not in (panoptic(replace(data(tmp_path), class_table=one)) or "")
+
+
+def test_what_a_reader_of_panoptic_pages_is_told(tmp_path: Path) -> None:
+    assert "PQ" in (words(data(tmp_path)) or "") and "PQ" not in (words(replace(data(tmp_path), class_pq={})) or "PQ")
+    assert "Things</h2>" in (scores(data(tmp_path)) or "")
+    markup = panoptic(data(tmp_path)) or ""
+    assert len(re.findall(r'<small class="group">(All|Things|Stuff|Pixels)</small>', markup)) == 10  # also on phones
 
 
 def test_other_runs_have_no_such_section() -> None:
@@ -115,12 +154,12 @@ def test_a_fused_combination_of_models_without_maps(tmp_path: Path) -> None:
         class_pq={"a": (1.0, 2.0, 3.0), "combined": (4.0, math.nan, 6.0)},
     )
     text = panoptic(told) or ""
-    rows = dict(re.findall(r'<tr><th scope="row">(a|pixels|objects|combined)</th>(.*?)</tr>', text))
+    rows = dict(re.findall(r'<tr[^>]*><th scope="row">(a|pixels|objects|combined)</th>(.*?)</tr>', text))
     assert list(rows) == ["a", "pixels", "combined"]
     cells = {name: re.findall(r"<td[^>]*>(.*?)</td>", row) for name, row in rows.items()}
     assert [re.sub("<.*?>", "", cell) for cell in cells["pixels"]] == [NONE] * 9 + ["61.5"]
     assert "Combined, the models reach 42.5 PQ: 12.5 points above the best single model, a, with 30.0." in text
-    assert "PQ combined" in text and "No maps of their own: a." in text
+    assert "PQ combined" in text and "a: no maps of its own;" in text
     assert best_model(told.metrics) == "a"  # by PQ, not by the AP of a model without maps
     table = scores(told) or ""
     assert "combined" not in table and "pixels" not in table and "objects" in table and "points above" not in table

@@ -49,7 +49,7 @@ def test_the_line() -> None:
     assert estimate_line(forecasts, 2, gpu=False, where="2 cores") == (
         "estimate: m1 6:40, m2 6:10, m4 7:00 (as the others); all training about 13:10 and 0.4 CPU-hours on 2 cores"
     )
-    many = estimate_line([Forecast(f"r{i}", 1, 1, 60.0) for i in range(9)], 1, gpu=True, where="1 GPUs")
+    many = estimate_line([Forecast(f"r{i}", 1, 1, 60.0) for i in range(9)], 1, gpu=True, where="1 GPU")
     assert many.startswith("estimate: r0 1:00, ") and "r5 1:00, 3 more; all training about 9:00 and 0.1 GPU-h" in many
 
 

@@ -47,7 +47,7 @@ def test_no_room() -> None:
         plan_side_by_side([order(workers=8)], [(2, 0)])
     with pytest.raises(FinesegError, match=r"no room on the 6 cores of 2 machines"):
         plan_side_by_side([order(cpus=4)], [(3, 0), (3, 0)])
-    with pytest.raises(FinesegError, match="no room on the 1 GPUs"):
+    with pytest.raises(FinesegError, match="no room on the 1 GPU that"):
         plan_side_by_side([order(workers=2)], [(64, 1)])
 
 

@@ -160,6 +160,13 @@ def test_faulty_ensemblers(change: Any, check: str, said: str) -> None:
     assert said in failed(changed(change))[check]
 
 
+def test_an_ensembler_that_counts_on_measured_classes_fails() -> None:
+    def build(options: Any, scores: Any) -> Any:
+        return lambda members: members[0].with_scores(members[0].scores * (scores[0].per_class[0] > 0))
+
+    assert list(failed(replace(ENSEMBLER, build=build))) == ["nothing_measured"]
+
+
 def test_an_ensembler_may_refuse_views() -> None:
     def build(options: Any, scores: Any) -> Any:
         if scores[0].model.startswith("view"):

@@ -6,11 +6,14 @@ import torch
 import torchvision
 from htc_cases import CLASSES, STUFF, WIDTH
 from lwl_htc_cases import built_lwl_htc, small_lwl_htc
+from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fineseg.catalog import load_catalog
 from fineseg.mm.model import BuiltModel, build_model
+from fineseg.mm.training import optimiser_config
+from fineseg.profile.schema import TrainTable
 from fineseg_e_ups.semantic import DeformConv
 from fineseg_lwl_htc.semantic import DeformableSemanticHead
 
@@ -70,22 +73,38 @@ def cross_entropy(logits: np.ndarray, truth: np.ndarray) -> float:
     for image in range(len(logits)):
         for row in range(logits.shape[2]):
             for column in range(logits.shape[3]):
-                label = truth[image, 4 * row, 4 * column]
+                label = truth[image, row, column]
                 if label != 255:
                     scores = logits[image, :, row, column].astype(np.float64)
                     found.append(np.log(np.exp(scores).sum()) - scores[label])
     return float(np.mean(found)) if found else 0.0
 
 
+def enlarged(logits: Tensor) -> np.ndarray:
+    """Return logits at four times the size: each pixel blends the cells between whose centres its own lies."""
+    values = logits.detach().numpy()
+    for axis in (2, 3):
+        cells = values.shape[axis]
+        place = ((np.arange(4 * cells) + 0.5) / 4 - 0.5).clip(0, cells - 1)
+        low = np.floor(place).astype(int)
+        part = np.expand_dims(place - low, tuple(n for n in range(4) if n != axis))
+        high = values.take((low + 1).clip(max=cells - 1), axis)
+        values = values.take(low, axis) * (1 - part) + high * part
+    return values
+
+
+@pytest.mark.parametrize("full", [True, False])
 @pytest.mark.parametrize("ignored", [0, 20, 64])
-def test_loss_is_the_mean_over_pixels_that_count(ignored: int) -> None:
-    head = DeformableSemanticHead(WIDTH, ALL, width=8, loss_weight=0.2)
+def test_loss_is_the_mean_over_pixels_that_count(ignored: int, full: bool) -> None:
+    head = DeformableSemanticHead(WIDTH, ALL, width=8, full_resolution=full, loss_weight=0.2)
     generator = torch.Generator().manual_seed(2)
     logits = torch.randn(2, ALL, 16, 24, generator=generator, requires_grad=True)
     truth = torch.randint(ALL, (2, 1, 64, 96), generator=generator, dtype=torch.uint8)
     truth[:, :, :ignored] = 255
     loss = head.loss(logits, truth)
-    assert loss.item() == pytest.approx(0.2 * cross_entropy(logits.detach().numpy(), truth[:, 0].numpy()), rel=1e-5)
+    planes, labels = enlarged(logits) if full else logits.detach().numpy(), truth[:, 0].numpy()
+    wanted = cross_entropy(planes, labels if full else labels[:, ::4, ::4])
+    assert loss.item() == pytest.approx(0.2 * wanted, rel=1e-5)
     loss.backward()
     assert logits.grad is not None and logits.grad.isfinite().all() and logits.grad.any() == (ignored < 64)
 
@@ -100,6 +119,15 @@ def test_offsets_start_at_zero_and_learn() -> None:
     logits, _ = branch(levels())
     branch.loss(logits, torch.randint(ALL, (2, 1, 64, 96))).backward()
     assert all(parameter.grad.any() for parameter in offsets)
+
+
+def test_offsets_learn_at_a_tenth_of_the_rate() -> None:
+    built = built_without_spread()
+    wrapper = build_optim_wrapper(built.module, optimiser_config(TrainTable(lr=0.02, epochs=1), dict(built.paramwise)))
+    rates = {id(p): group["lr"] for group in wrapper.optimizer.param_groups for p in group["params"]}
+    slow = {name for name, parameter in built.module.named_parameters() if rates.get(id(parameter), 0.02) != 0.02}
+    assert slow == {name for name, _ in built.module.named_parameters() if "semantic" in name and "offset" in name}
+    assert all(rates[id(built.module.get_parameter(name))] == pytest.approx(0.002) for name in slow)
 
 
 def built_without_spread() -> BuiltModel:

@@ -355,7 +355,7 @@ def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Started", manifest.get("started")),
         ("Git commit", None if git is None else git["commit"] + (", with uncommitted changes" if git["dirty"] else "")),
         ("Data", manifest.get("data", {}).get("root")),
-        *_shared(manifest.get("profile", {}).get("models", {})),
+        *_shared(manifest.get("profile", {})),
         ("Processor", software.get("processor")),
         ("CPUs", hardware.get("cpus")),
         ("Memory", f"{hardware['memory_gib']} GiB" if "memory_gib" in hardware else None),
@@ -366,11 +366,12 @@ def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
-def _shared(models: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return a line for each model with ends: what these share, and what is each one's own."""
-    lines = []
+def _shared(profile: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return a line for each of the competition's models with ends: what these share, and what is each one's own."""
+    lines, models = [], profile.get("models", {})
+    chosen = profile.get("competition", {}).get("models") or models
     for name, table in models.items():
-        if table.get("ends"):
+        if name in chosen and table.get("ends"):
             ends = " and ".join(f"{name}/{end} ({choice['name']})" for end, choice in table["ends"].items())
             shared = f"backbone {table['backbone']['name']} and neck {table['neck']['name']}"
             how = table.get("ends_training") or "joint"

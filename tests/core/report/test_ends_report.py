@@ -10,8 +10,9 @@ PARTS = {"backbone": {"name": "resnet"}, "neck": {"name": "fpn"}}
 ENDS = {"maps": {"name": "e-ups"}, "boxes": {"name": "<htc>"}}
 
 
-def words(models: dict[str, Any]) -> str:
-    text = what_ran(ReportData("t", "p.toml", {"profile": {"models": models}}, {"models": {}})) or ""
+def words(models: dict[str, Any], chosen: list[str] | None = None) -> str:
+    profile = {"competition": {"models": chosen}, "models": models}
+    text = what_ran(ReportData("t", "p.toml", {"profile": profile}, {"models": {}})) or ""
     return " ".join(re.sub(r"<[^>]*>", " ", text).split())
 
 
@@ -25,3 +26,9 @@ def test_what_ends_share_and_what_they_do_not() -> None:
 
 def test_models_of_one_head_are_not_mentioned() -> None:
     assert "Ends of" not in words({"m": {**PARTS, "head": {"name": "e-ups"}, "ends": {}}}) + words({})
+
+
+def test_models_that_did_not_run_are_not_mentioned() -> None:
+    both = {**PARTS, "ends": ENDS}
+    text = words({"m": both, "n": both}, ["n"])
+    assert "Ends of n" in text and "Ends of m" not in text

@@ -142,7 +142,9 @@ def test_their_own_tests_pass(place: Place) -> None:
     passed = re.search(r"(\d+) passed", done.stdout.splitlines()[-1])
     assert passed is not None and int(passed[1]) > 80
     assert {line.rpartition(": ")[2] for line in done.stdout.splitlines() if line.startswith("SKIPPED")} <= {
-        "it scores no pixels"
+        "it scores no pixels",
+        "it offers no slot for a loss",
+        "it does not serve the slot 'semantic'",
     }
 
 

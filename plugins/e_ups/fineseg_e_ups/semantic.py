@@ -88,6 +88,15 @@ class SemanticHead(nn.Module):
         logits: Tensor = self.score(self.features(levels))
         return logits
 
+    def compare(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """Return the loss of the pixels, without a weight, of logits [B, C, h, w] and labels [B, 4 h, 4 w]."""
+        if self.full_resolution:
+            logits = F.interpolate(logits, scale_factor=STRIDE, mode="bilinear", align_corners=False)
+        else:
+            truth = truth[:, ::STRIDE, ::STRIDE]
+        found: Tensor = self.criterion(logits, truth)
+        return found
+
     def loss(
         self, levels: Sequence[Tensor], truth: Tensor, boxes: Sequence[Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -97,11 +106,7 @@ class SemanticHead(nn.Module):
         """
         features = self.features(levels)
         logits: Tensor = self.score(features)
-        if self.full_resolution:
-            large = F.interpolate(logits, scale_factor=STRIDE, mode="bilinear", align_corners=False)
-            pixel = self.criterion(large, truth)
-        else:
-            pixel = self.criterion(logits, truth[:, ::STRIDE, ::STRIDE])
+        pixel = self.compare(logits, truth)
         crops = torch.cat([roi_truth(one, each) for one, each in zip(truth, boxes, strict=True)])
         pooled = roi_align(features, _rois(boxes), ROI_SIDE, 1 / STRIDE, ROI_SAMPLES, "avg", False)
         inside = roi_loss(self.score(pooled), crops)

@@ -6,12 +6,10 @@ Letters: B images, C classes, D channels of the pyramid, h and w sides at 1/4 of
 from collections.abc import Sequence
 from typing import Any
 
-from mmdet.registry import MODELS
 from mmengine.model import kaiming_init
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from fineseg_e_ups.semantic import LEVELS, STRIDE, SemanticHead, pixel_loss
+from fineseg_e_ups.semantic import LEVELS, SemanticHead
 
 DEFORMABLE = (0, 2, 4)
 """Places of the deformable convolutions in the branch, a ReLU after each."""
@@ -34,10 +32,9 @@ class DeformableSemanticHead(nn.Module):
         loss: Any = None,
     ) -> None:
         super().__init__()
-        self.branch = SemanticHead(in_channels, num_classes, width)
+        self.branch = SemanticHead(in_channels, num_classes, width, full_resolution, loss=loss)
         self.embedding = nn.Conv2d(LEVELS * width, in_channels, 1)
-        self.num_classes, self.full_resolution, self.loss_weight = num_classes, full_resolution, loss_weight
-        self.criterion = pixel_loss if loss is None else MODELS.build(loss)
+        self.num_classes, self.loss_weight = num_classes, loss_weight
 
     def init_weights(self) -> None:
         """Initialise the branch as UPSNet does, its offsets at zero, and draw the embedding from He's distribution."""
@@ -54,8 +51,4 @@ class DeformableSemanticHead(nn.Module):
 
         truth [B, 1, H, W] are labels, 255 where nothing counts; every pixel of it is read, or every fourth.
         """
-        if self.full_resolution:
-            logits = F.interpolate(logits, scale_factor=STRIDE, mode="bilinear", align_corners=False)
-        step = 1 if self.full_resolution else STRIDE
-        found: Tensor = self.criterion(logits, truth[:, 0, ::step, ::step].long())
-        return found * self.loss_weight
+        return self.branch.compare(logits, truth[:, 0].long()) * self.loss_weight

@@ -42,11 +42,12 @@ def main() -> None:
         f"predict.long_side={SIZE[1]}",
         f"models.{model}.backbone.weights=none",
     ]
-    own = [f"models.{model}.head.panoptic.{key}=0" for key in ("score", "stuff_area")] if model != "lwl-htc" else []
+    head, _ = catalog.choose("head", load_profile(PROFILE, catalog).profile.models[model].head.name, {})
+    makes_maps = "panoptic" in head.gives
+    own = [f"models.{model}.head.panoptic.{key}=0" for key in ("score", "stuff_area")] if makes_maps else []
     bfp = ["models.senet-lsh.neck.name=fpn-bfp"] if model == "senet-lsh" else []
     profile = load_profile(PROFILE, catalog, settings=[*open_doors, *own, *bfp, *given.settings]).profile
     built = build_model(profile.models[model], catalog, THINGS, weights_cache=None, num_stuff=STUFF)
-    head, _ = catalog.choose("head", profile.models[model].head.name, {})
     fuser, options = catalog.choose("panoptic-fuser", "heuristic", {"confidence": 0, "stuff_area": 0})
     fuse = fuser.build(options, FuserInput(THINGS, STUFF))
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,7 @@ from fineseg.catalog import Catalog
 from fineseg.data.folds import Folds
 from fineseg.data.split import ImageInfo, Split
 from fineseg.errors import FinesegError
-from fineseg.parts import Head, Output
+from fineseg.parts import Head
 from fineseg.profile.schema import NOT_IN_KEYS, HeldOutTable, ModelTable, PartChoice, Profile
 from fineseg.store import content_key, file_hash
 
@@ -159,13 +159,6 @@ def model_key(catalog: Catalog, model: ModelTable, *, trained: bool) -> dict[str
     }
 
 
-def outputs_of(catalog: Catalog, model: ModelTable, end: str = "") -> tuple[Output, ...]:
-    """Return what a model, or one of its ends, says of an image."""
-    choice = model.heads[end]
-    part, _ = catalog.choose("head", choice.name, choice.options)
-    return part.gives if isinstance(part, Head) else ()
-
-
 def _content(weights: str) -> str:
     return file_hash(Path(weights)) if Path(weights).is_file() else weights
 
@@ -219,6 +212,7 @@ def training_key(
     if train["validate_every"] or train["checkpoint"] == "best":
         key["validation"] = [profile.metric.model_dump(mode="json"), predict_key(profile, model)]
         key["validation"] += [part_key(catalog, "head", choice) for choice in table.heads.values()]
+        key["validation"] += ["all outputs"] if profile.competition.task == "panoptic" else []
     return content_key(key)
 
 

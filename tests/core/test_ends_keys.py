@@ -8,7 +8,8 @@ from profile_toys import PROFILE, toy_catalog
 
 from fineseg import Split
 from fineseg.profile import Profile, load_profile
-from fineseg.runs import Splits, model_key, outputs_of, part_key, prediction_key, training_key
+from fineseg.profile.outputs import outputs_of
+from fineseg.runs import Splits, model_key, part_key, prediction_key, training_key
 
 CATALOG = toy_catalog()
 DIGESTS = {"train": "t", "val": "v"}

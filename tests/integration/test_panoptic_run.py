@@ -15,6 +15,7 @@ from fineseg.metrics.panoptic_quality import PanopticCounts, count_image, panopt
 from fineseg.panoptic_predictions import StoredMaps, panoptic_file
 from fineseg.panoptic_predictions import read_panoptic as read_stored
 from fineseg.predictions import read_instances
+from fineseg.store import read_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 PROFILE = Path(__file__).parent / "micro_panoptic.toml"
@@ -29,6 +30,12 @@ def run(folder: Path, out: str, *more: str) -> tuple[dict[str, Any], dict[str, A
     return metrics, manifest, done.stdout
 
 
+def validations(store: Path) -> list[list[dict[str, Any]]]:
+    """Return the validations of each training that made any."""
+    found = [read_rows(file) for file in sorted((store / "train").glob("*/curve.jsonl"))]
+    return [rows for rows in ([row for row in each if "PQ" in row] for each in found) if rows]
+
+
 def test_a_panoptic_run_leaves_what_it_promises(tmp_path: Path) -> None:
     metrics, manifest, text = run(tmp_path, "out")
     assert set(metrics["models"]) == {"plain", "lsh"}
@@ -41,6 +48,11 @@ def test_a_panoptic_run_leaves_what_it_promises(tmp_path: Path) -> None:
     assert 0 < metrics["models"]["plain"]["semantic"]["mIoU"] < 100
     assert list(metrics["combined"]) == ["panoptic", "semantic", "segm", "boundary", "holes"]
     assert metrics["combined"]["panoptic"] not in [table["panoptic"] for table in metrics["models"].values()]
+    (validated,) = validations(tmp_path / "store")
+    assert [row["epoch"] for row in validated] == [4, 8]
+    best, table = max(validated, key=lambda row: row["PQ"]), metrics["models"]["lsh"]
+    for figure, value in (("PQ", table["panoptic"]["All"]["pq"]), ("AP", table["segm"]["AP"])):
+        assert best[figure] == pytest.approx(value, abs=0.5)
 
     (annotations,) = (tmp_path / "store" / "data").glob("*/annotations/panoptic_val.json")
     maps, images = annotations.with_suffix(""), annotations.parents[1] / "images"

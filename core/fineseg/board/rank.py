@@ -7,11 +7,10 @@ from typing import Any
 
 from fineseg.board.read import Entry
 from fineseg.errors import FinesegError
+from fineseg.metrics.figures import HEADLINES
 from fineseg.profile.faults import suggest
 from fineseg.profile.space import short_names
 
-HEADLINES = ("PQ", "AP", "mIoU")
-"""The first of these that an entry has is its headline."""
 ABSENT = "-"
 NOTHING = json.dumps(None)
 TABLE = "set"

@@ -12,6 +12,8 @@ def figure_names(area_ranges: Sequence[str]) -> tuple[str, ...]:
 
 PANOPTIC_FIGURES = ("PQ", "SQ", "RQ", "PQth", "PQst", "mIoU")
 """The names of panoptic models' figures: PQ of all classes, of things and of stuff; the last is of semantic scores."""
+HEADLINES = ("PQ", "AP", "mIoU")
+"""The first of these that there is stands for the rest."""
 
 
 def panoptic_figures(tables: Mapping[str, Any]) -> dict[str, float | None]:

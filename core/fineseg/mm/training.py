@@ -1,7 +1,8 @@
 """One training process: mmengine's Runner on our model, data and schedule, reporting through plain callbacks."""
 
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,21 @@ from fineseg.mm.semantic import refuse_unlabelled
 from fineseg.mm.sync_norm import sync_on_cpu
 from fineseg.mm.training_hook import STATE, TrainingEvents, TrainingHook
 from fineseg.mm.weights import read_checkpoint
+from fineseg.parts import Output
 from fineseg.profile.schema import MetricTable, ModelTable, PredictTable, TrainTable
+
+
+def _instances() -> dict[str, tuple[Output, ...]]:
+    """Return what validations score of a model with one head, where nothing else is asked for."""
+    return {"": ("instances",)}
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """All that one worker needs: what to build, what to train on, and where it stands among the workers."""
+    """All that one worker needs: what to build, what to train on, and where it stands among the workers.
+
+    `gives` says by what validations score it (`Validation`).
+    """
 
     model: ModelTable
     train: TrainTable
@@ -43,6 +53,7 @@ class TrainingJob:
     weights_cache: Path
     rank: int = 0
     world: int = 1
+    gives: Mapping[str, Collection[Output]] = field(default_factory=_instances)
 
 
 def train_model(job: TrainingJob, catalog: Catalog, events: TrainingEvents) -> None:

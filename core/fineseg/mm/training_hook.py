@@ -6,25 +6,22 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tensorboardX import SummaryWriter
 
 from fineseg.errors import FinesegError
-from fineseg.metrics.mask_ap import mask_ap
 from fineseg.mm.model import BuiltModel
-from fineseg.mm.predict import predict_heads
+from fineseg.mm.validation import Validation, validate
 from fineseg.mm.weights import read_checkpoint
 from fineseg.mm.work import at_work
-from fineseg.predictions import Instances
 from fineseg.store import (
     CURVE,
     LEDGER,
@@ -141,7 +138,7 @@ class TrainingHook(Hook):
         work = {"steps": self.unlogged_steps, "seconds": round(now - self.mark, 3), **at_work(self.job.world)}
         self.unlogged_steps, self.mark = 0, now
         append_row(self.job.folder / LEDGER, work)
-        if "AP" in metrics:
+        if metrics.keys() - {"epoch", "step"}:
             self._log(metrics)
 
     def _log(self, row: Mapping[str, Any]) -> None:
@@ -157,33 +154,17 @@ class TrainingHook(Hook):
             self.scalars.close()
 
     def _validate(self, runner: Runner) -> dict[str, float]:
-        """Predict the validation images, shared over the ranks, and score them; the same numbers on every rank."""
-        job, split = self.job, self.job.validation
-        module = self.built.module.eval()
-        device = next(module.parameters()).device
-        mine = split.images[job.rank :: job.world]
-        found: list[dict[str, Instances]] = []
-        for done, image in enumerate(mine):
-            step = self.steps_before + runner.iter
-            self.events.progress(step, self.total_steps, f"validating {done}/{len(mine)}")
-            found.append(predict_heads(self.built, image, job.predict, device))
-        module.train()
-        gathered: list[Any] = [found]
-        if job.world > 1:
-            gathered = [None] * job.world
-            dist.all_gather_object(gathered, found)
-        answers = [answer for part in gathered for answer in part]
-        return mean_figures({head: self._figures([answer[head] for answer in answers]) for head in answers[0]})
+        """Score the validation images; the same numbers on every rank."""
+        job, step = self.job, self.steps_before + runner.iter
+        validation = Validation(job.validation, job.predict, job.metric, job.gives)
 
-    def _figures(self, found: Sequence[Instances]) -> dict[str, float]:
-        metric = self.job.metric
-        result = mask_ap(
-            self.job.validation,
-            {instances.image_id: instances for instances in found},
-            area_ranges=metric.area_ranges,
-            max_detections=metric.max_detections,
-        )
-        return {name: value for name, value in result.summary.items() if math.isfinite(value)}
+        def progress(done: int, images: int) -> None:
+            self.events.progress(step, self.total_steps, f"validating {done}/{images}")
+
+        self.built.module.eval()
+        figures = validate(self.built, validation, progress, job.rank, job.world)
+        self.built.module.train()
+        return figures
 
     def _checkpoint(self, runner: Runner, metrics: Mapping[str, Any]) -> None:
         if self.job.rank != 0:
@@ -210,21 +191,6 @@ class TrainingHook(Hook):
             schedule.load_state_dict(saved)
         runner.train_loop._epoch = state["epoch"]
         runner.train_loop._iter = state["step"]
-
-
-def mean_figures(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the figures of a single head, or of ends each one's, its name before, and the means over all that have it.
-
-    The mean is what a model with ends goes by where its best checkpoint is wanted.
-    """
-    if len(found) == 1:
-        return dict(*found.values())
-    figures: dict[str, list[float]] = {}
-    for own in found.values():
-        for name, value in own.items():
-            figures.setdefault(name, []).append(value)
-    means = {name: sum(values) / len(values) for name, values in figures.items()}
-    return means | {f"{end}.{name}": value for end, own in found.items() for name, value in own.items()}
 
 
 def _save(state: Mapping[str, Any], file: Path) -> None:

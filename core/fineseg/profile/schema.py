@@ -180,7 +180,8 @@ class TrainTable(Table):
     checkpoint_every: Annotated[int, Field(gt=0, description="epochs between checkpoints")] = 1
     keep: Annotated[int, Field(gt=0, description="newest checkpoints that are kept while training")] = 1
     checkpoint: Literal["last", "best"] = Field(
-        default="last", description="which checkpoint predicts; best by validation AP"
+        default="last",
+        description="which checkpoint predicts; best by the first of PQ, AP and mIoU that its validations have",
     )
     final: Literal["scored", "all"] = Field(
         default="scored",
@@ -260,7 +261,9 @@ class SweepTable(Table):
         default=None, description="trials; 10 if absent, and all of a grid"
     )
     seed: Annotated[int, Field(ge=0)] = 0
-    metric: str = Field(default="AP", description="figure of the validations that is to be high, such as AP or AP50")
+    metric: str = Field(
+        default="AP", description="figure of the validations that is to be high, such as AP, AP50, PQ or mIoU"
+    )
     validate_every: Annotated[int, Field(gt=0)] | None = Field(
         default=None, description="epochs between a trial's validations; the model's own, or 1, if absent"
     )

@@ -6,10 +6,10 @@ from typing import Any
 
 from fineseg.catalog import Catalog
 from fineseg.errors import ProfileError
-from fineseg.metrics.figures import figure_names
 from fineseg.profile.check import check_tables, complete
 from fineseg.profile.faults import suggest
 from fineseg.profile.layers import MISSING, at, merge
+from fineseg.profile.outputs import validation_figures
 from fineseg.profile.schema import NOT_IN_KEYS, Profile, SweepTable
 from fineseg.profile.space import Point, as_tables, corners
 
@@ -46,7 +46,7 @@ def check_sweep(tables: Mapping[str, Any], profile: Profile, catalog: Catalog, f
     sweep = profile.sweep
     if sweep is None:
         return
-    faults = _name_faults(profile, sweep)
+    faults = _name_faults(profile, sweep, catalog)
     if not faults:
         for key in sweep.space:
             faults += [f'sweep.space."{key}": {fault}' for fault in _key_faults(tables, profile, catalog, key)]
@@ -54,14 +54,15 @@ def check_sweep(tables: Mapping[str, Any], profile: Profile, catalog: Catalog, f
         raise ProfileError([f"{file}: {fault}" for fault in dict.fromkeys(faults)])
 
 
-def _name_faults(profile: Profile, sweep: SweepTable) -> list[str]:
-    faults = []
+def _name_faults(profile: Profile, sweep: SweepTable, catalog: Catalog) -> list[str]:
     if sweep.model is not None and sweep.model not in profile.models:
-        faults.append(f"sweep.model: no table [models.{sweep.model}]; {suggest(sweep.model, profile.models)}")
-    figures = figure_names(list(profile.metric.area_ranges))
+        return [f"sweep.model: no table [models.{sweep.model}]; {suggest(sweep.model, profile.models)}"]
+    model = model_of(profile, sweep)
+    figures = validation_figures(profile, catalog, model)
     if sweep.metric not in figures:
-        faults.append(f'sweep.metric: no figure "{sweep.metric}"; {suggest(sweep.metric, figures)}')
-    return faults
+        said = f'no figure "{sweep.metric}" in validations of model {model}'
+        return [f"sweep.metric: {said}; {suggest(sweep.metric, figures)}"]
+    return []
 
 
 def _key_faults(tables: Mapping[str, Any], profile: Profile, catalog: Catalog, key: str) -> list[str]:

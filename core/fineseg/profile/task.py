@@ -118,7 +118,7 @@ def _build_faults(catalog: Catalog, table: CombineTable, gives: Mapping[str, Seq
 
 
 def _look_faults(tables: Mapping[str, Any], heads: Mapping[str, Head]) -> list[str]:
-    """Refuse views of heads whose maps cannot be made of several, and validations of heads that find no instances."""
+    """Refuse views of heads whose maps cannot be made of several."""
     faults = []
     for name, head in heads.items():
         views, merge = (_setting(tables, "predict", name, key) for key in ("tta", "merge_views"))
@@ -131,11 +131,6 @@ def _look_faults(tables: Mapping[str, Any], heads: Mapping[str, Head]) -> list[s
             faults.append(
                 f"{_place(name)}: the views of '{head.name}' become one map by shared proposals; leave out "
                 "predict.merge_views"
-            )
-        if "instances" not in head.gives and "/" not in name and _setting(tables, "train", name, "validate_every"):
-            faults.append(
-                f"{_place(name)}: '{head.name}' finds no instances, whose AP is what validations measure; say "
-                f"models.{name}.train.validate_every = 0"
             )
     return faults
 

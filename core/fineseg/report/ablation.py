@@ -13,7 +13,7 @@ from fineseg.report.sections import COUNTS, METRIC_TITLES, training_curves, what
 from fineseg.report.templates import render_section
 
 TEMPLATE = "ablation.html.jinja"
-CURVES = ("step", "loss", "lr", "AP")
+CURVES = ("step", "loss", "lr", "PQ", "AP", "mIoU")
 """What of a training's log the page draws; the terms of a dozen losses would hide it."""
 UNITS = (("memory_gib", "Memory GiB"), ("gpu_memory_gib", "GPU GiB"))
 

@@ -25,7 +25,11 @@ PANOPTIC, SEMANTIC = "panoptic", "semantic"
 """Kinds of panoptic models alone, which have a section of their own."""
 COUNTS = ("matched", "objects")
 """Columns of a table of scores that count objects."""
-CURVES = {"loss": "Training loss", "AP": "Validation AP", "lr": "Learning rate"}
+CURVES = {
+    "loss": "Training loss",
+    **{figure: f"Validation {figure}" for figure in ("PQ", "AP", "mIoU")},
+    "lr": "Learning rate",
+}
 METRIC_TITLES = {
     "segm": "Mask AP",
     "bbox": "Box AP",

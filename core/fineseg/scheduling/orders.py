@@ -15,7 +15,8 @@ class TrainingOrder:
     """One training to run: plain data that a worker rebuilds everything from.
 
     `tables` is the merged profile, `file` what messages call it, `data_root` where the prepared splits lie, `folder`
-    the training's entry in the store. `whole` trains on all labelled images instead of the training split, `fold` on
+    the training's entry in the store. `best_by` is the figure of validations whose highest checkpoint is kept, of None
+    the last one is. `whole` trains on all labelled images instead of the training split, `fold` on
     all folds of `folds_file` but that one. `topic` is what its progress is posted under; the model's name where there
     is none. With a `meter` a training stops at the first checkpoint where the budget is spent, before the last of its
     `epochs`. `place` (n, N) says that it is the nth of N trainings that were asked for, finished ones included, from 0:
@@ -31,7 +32,7 @@ class TrainingOrder:
     workers: int
     cpus: int | None
     keep: int
-    checkpoint: str
+    best_by: str | None
     epochs: int
     whole: bool = False
     fold: int | None = None

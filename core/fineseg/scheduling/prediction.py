@@ -91,7 +91,7 @@ class ShardPredictor:
         """Write maps and scores, and return the instances by the names of the ends."""
         from fineseg.mm.panoptic import predict_panoptic_heads
         from fineseg.panoptic_predictions import panoptic_file, write_panoptic_heads
-        from fineseg.runs import outputs_of
+        from fineseg.profile.outputs import outputs_of
 
         built, viewing = self.loaded[order.model, order.weights]
         predict = self.profile.predict_of(order.model)

@@ -131,7 +131,7 @@ def train_one(
 
     from fineseg.scheduling.callbacks import EndAtFaults
 
-    best = order.checkpoint == "best"
+    best = order.best_by
     folder = Path(order.folder)
     resources = {"CPU": cpus, **({"GPU": 1} if gpu else {}), **({"memory": mark} if mark else {})}
     trainer = TorchTrainer(
@@ -142,9 +142,7 @@ def train_one(
             name=SCRATCH,
             storage_path=str(folder),
             failure_config=FailureConfig(max_failures=RETRIES, controller_failure_limit=RETRIES),
-            checkpoint_config=CheckpointConfig(
-                num_to_keep=order.keep, checkpoint_score_attribute="AP" if best else None
-            ),
+            checkpoint_config=CheckpointConfig(num_to_keep=order.keep, checkpoint_score_attribute=best),
             logging_config=LoggingConfig(log_level="INFO"),
             callbacks=[EndAtFaults(), *callbacks],
         ),
@@ -153,7 +151,7 @@ def train_one(
     result = _fit(trainer)
     if result.metrics["epoch"] < order.epochs:
         return False
-    checkpoint = max(result.best_checkpoints, key=lambda pair: pair[1]["AP"])[0] if best else result.checkpoint
+    checkpoint = max(result.best_checkpoints, key=lambda pair: pair[1][best])[0] if best else result.checkpoint
     with checkpoint.as_directory() as saved:
         write_beside(folder / WEIGHTS, lambda beside: shutil.copyfile(Path(saved) / WEIGHTS, beside))
     return True
@@ -191,6 +189,7 @@ def train_worker(config: dict[str, Any]) -> None:
     from fineseg.mm.training import TrainingJob, train_model
     from fineseg.mm.training_hook import TrainingEvents
     from fineseg.profile.check import check_tables
+    from fineseg.profile.outputs import validated_outputs
     from fineseg.runs import read_splits
 
     let_print()  # Ray keeps what a worker prints
@@ -210,6 +209,7 @@ def train_worker(config: dict[str, Any]) -> None:
         weights_cache=Path(order.weights_cache),
         rank=rank,
         world=world,
+        gives=validated_outputs(profile, catalog, order.model),
     )
     poster = Poster(board, topic) if rank == 0 else None
     resume = train.get_checkpoint()

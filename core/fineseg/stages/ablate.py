@@ -14,8 +14,9 @@ from fineseg.metrics.mask_ap import APResult
 from fineseg.parts import Output
 from fineseg.profile.check import check_tables
 from fineseg.profile.combine_schema import DENSE
+from fineseg.profile.outputs import outputs_of
 from fineseg.profile.tables import OF_SEVERAL, Row
-from fineseg.runs import outputs_of, prediction_key
+from fineseg.runs import prediction_key
 from fineseg.scheduling.orders import TrainingOrder
 from fineseg.stages.combine import combine_role
 from fineseg.stages.context import Context

@@ -4,14 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fineseg.data.panoptic import load_map, semantic_labels
 from fineseg.data.split import Split
 from fineseg.errors import FinesegError
+from fineseg.metrics.answers import AnswerCounts, count_answer
 from fineseg.metrics.figures import panoptic_figures
-from fineseg.metrics.panoptic_quality import PanopticCounts, PanopticResult, count_image, panoptic_result
-from fineseg.metrics.semantic_iou import PixelCounts, SemanticResult, count_pixels, semantic_result
+from fineseg.metrics.panoptic_quality import PanopticResult
+from fineseg.metrics.semantic_iou import SemanticResult
 from fineseg.panoptic_predictions import StoredPanoptic
-from fineseg.semantic_store import label_map
 from fineseg.stages.context import Context
 from fineseg.stages.fuse import fuse, is_fused
 from fineseg.stages.predict import Predicted
@@ -83,15 +82,14 @@ def evaluate_panoptic(context: Context, prepared: Prepared, predicted: Predicted
     file = context.store.folder("evaluate", content_key(content)) / "scores.json"
     if not file.exists():
         with context.console.task(f"score maps of {predicted.model}", len(split.images), "images") as task:
-            done, quality, pixels = 0, None, None
-            for segments, each in count_stored(split, predicted.read_stored()):
-                done, quality, pixels = done + 1, _sum(quality, segments), _sum(pixels, each)
+            done, total = 0, AnswerCounts(None, None)
+            for each in count_stored(split, predicted.read_stored()):
+                done, total = done + 1, total + each if done else each
                 task.update(done)
         if done < len(split.images):
             raise FinesegError(f"model {predicted.model}: {done} of {len(split.images)} images are predicted")
-        result = None if quality is None else panoptic_result(quality, len(split.categories)).plain()
-        scored = None if pixels is None else semantic_result(pixels).plain()
-        write_json(file, {"quality": result, "semantic": scored})
+        tables = total.tables(len(split.categories))
+        write_json(file, {"quality": tables.get("panoptic"), "semantic": tables.get("semantic")})
     stored = read_json(file)
     scored, quality = stored["semantic"], stored["quality"]
     return PanopticScores(
@@ -101,23 +99,9 @@ def evaluate_panoptic(context: Context, prepared: Prepared, predicted: Predicted
     )
 
 
-def _sum(total: Any, one: Any) -> Any:
-    """Return counts of one more image with those before; None where there was nothing to count."""
-    return one if total is None or one is None else total + one
-
-
-def count_stored(
-    split: Split, stored: Iterator[StoredPanoptic]
-) -> Iterator[tuple[PanopticCounts | None, PixelCounts | None]]:
+def count_stored(split: Split, stored: Iterator[StoredPanoptic]) -> Iterator[AnswerCounts]:
     """Compare stored maps and scores of a split with its truth, image by image, some at a time in threads."""
-    images, classes = {image.id: image for image in split.images}, len(split.panoptic_categories)
-
-    def count(found: StoredPanoptic) -> tuple[PanopticCounts | None, PixelCounts | None]:
-        truth = load_map(split.panoptic[found.image_id], images[found.image_id])
-        said, scores = found.panoptic(), found.semantic()
-        segments = None if said is None else count_image(truth, said, classes)
-        if scores is None:
-            return segments, None
-        return segments, count_pixels(semantic_labels(truth), label_map(scores), classes)
-
-    return in_threads(count, stored)
+    images = {image.id: image for image in split.images}
+    return in_threads(
+        lambda found: count_answer(split, images[found.image_id], found.panoptic(), found.semantic()), stored
+    )

@@ -10,7 +10,8 @@ from fineseg.data.split import Split
 from fineseg.panoptic_predictions import StoredMaps, StoredPanoptic, panoptic_file, read_panoptic
 from fineseg.parts import Output
 from fineseg.predictions import Instances, read_instances
-from fineseg.runs import outputs_of, prediction_key
+from fineseg.profile.outputs import outputs_of
+from fineseg.runs import prediction_key
 from fineseg.scheduling.orders import PredictionOrder, PredictionSetting
 from fineseg.stages.context import Context
 from fineseg.stages.prepare import Prepared

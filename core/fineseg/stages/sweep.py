@@ -17,6 +17,7 @@ from fineseg.cost import Meter
 from fineseg.errors import FinesegError, ProfileError
 from fineseg.profile.check import check_tables
 from fineseg.profile.layers import merge
+from fineseg.profile.outputs import best_figure
 from fineseg.profile.schema import Profile, SweepTable, TrainTable
 from fineseg.profile.space import Point, grid, in_words, random_points
 from fineseg.profile.sweep import fixed_settings, model_of, trial_tables
@@ -152,14 +153,16 @@ class Sweep:
         return tuple({name: rows[epoch][name] for name in ("epoch", "step", metric)} for epoch in sorted(rows))
 
     def score(self, trial: Trial) -> float | None:
-        """Return the metric of the checkpoint that predicts: the last one's, or the one's of the best AP."""
+        """Return the metric of the checkpoint that predicts: the last one's, or the best one's."""
         if not trial.history:
             return None
         if self._train(trial).checkpoint == "last":
             return float(trial.history[-1][self.table.metric])
-        rows = [row for row in read_rows(self.folder_of(trial) / CURVE) if row.get(self.table.metric) is not None]
+        best_by = best_figure(trial.profile, self.context.catalog, self.model)
+        rows = [row for row in read_rows(self.folder_of(trial) / CURVE) if {best_by, self.table.metric} <= row.keys()]
         known = {row["epoch"] for row in trial.history}
-        best = max((row for row in rows if row["epoch"] in known), key=lambda row: row["AP"], default=trial.history[-1])
+        validated = [row for row in rows if row["epoch"] in known]
+        best = max(validated, key=lambda row: row[best_by], default=trial.history[-1])
         return float(best[self.table.metric])
 
     def epochs(self, trial: Trial) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fineseg.console import here
 from fineseg.errors import BudgetSpent, FinesegError
+from fineseg.profile.outputs import best_figure
 from fineseg.runs import model_key, training_key
 from fineseg.scheduling.orders import TrainingOrder
 from fineseg.stages.context import Context
@@ -166,6 +167,7 @@ def training_order(
 ) -> TrainingOrder:
     """Return what other processes need to run a training; `topic` is what it is shown as, if not the model."""
     table = context.profile.train_of(entry.model, whole=whole)
+    best_by = best_figure(context.profile, context.catalog, entry.model) if table.checkpoint == "best" else None
     return TrainingOrder(
         model=entry.model,
         tables=context.tables,
@@ -176,7 +178,7 @@ def training_order(
         workers=table.workers,
         cpus=table.cpus,
         keep=table.keep,
-        checkpoint=table.checkpoint,
+        best_by=best_by,
         epochs=context.profile.epochs_of(entry.model),
         whole=whole,
         fold=entry.fold,

@@ -18,7 +18,7 @@ from fineseg.mm.ends import SharedDetector
 from fineseg.mm.model import BuiltModel, build_model
 from fineseg.mm.panoptic import predict_panoptic, predict_panoptic_heads
 from fineseg.mm.predict import encode_views, inputs_of, predict_heads, predict_image
-from fineseg.mm.training_hook import mean_figures
+from fineseg.mm.validation import mean_figures
 from fineseg.mm.views import PLAIN, Viewing
 from fineseg.panoptic_predictions import read_panoptic, write_panoptic, write_panoptic_heads
 from fineseg.parts import Output, View

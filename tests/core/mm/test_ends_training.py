@@ -29,7 +29,8 @@ def job(split: Split, folder: Path, train: TrainTable, training: str) -> Trainin
         ends={"one": PartChoice(name="mask-rcnn", **MASK_RCNN), "two": PartChoice(name="htc", **HTC)},
         ends_training=training,
     )
-    return TrainingJob(model, train, PREDICT, MetricTable(), split, split, folder, folder)
+    gives = dict.fromkeys(model.heads, ("instances",))
+    return TrainingJob(model, train, PREDICT, MetricTable(), split, split, folder, folder, gives=gives)
 
 
 def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:

@@ -61,7 +61,7 @@ def test_faults_of_a_space(load: Callable[..., Loaded], space: str, said: str) -
     [
         ('model = "c"', "sweep.model: no table [models.c]; known: a, b"),
         ('model = "b"', 'sweep.space."train.lr": changes nothing for model b, which has a value of its own; sweep "mo'),
-        ('metric = "AP60"', 'sweep.metric: no figure "AP60"; did you mean AP50'),
+        ('metric = "AP60"', 'sweep.metric: no figure "AP60" in validations of model a; did you mean AP50'),
         ('search = "grid"', 'sweep: search = "grid" needs choices or integers, but "train.lr" is continuous'),
         ('budget = "8x"', "sweep.budget: must be a time such as 8h, 30m, 90s or 1h30m, or work such as 2gpu-h or"),
         ('serch = "grid"', "sweep.serch: unknown key; did you mean search?"),

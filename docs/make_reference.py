@@ -46,10 +46,10 @@ A profile is one TOML file. Unknown keys are errors, and all faults are shown at
 backbone's `weights` are relative to the file that states them; with `--set`, to the current folder.
 
 **Layers**, lowest first: the file that `extends = "other.toml"` names (one level), the file itself, `[demo]` with
-`--demo`, `[variants.NAME]` with `--variant NAME`, each `--with FILE`, each `--set KEY=VALUE`. Higher layers win key by
-key; arrays are replaced whole, and so is a part where another `name` is chosen. `[demo]` and `[variants.NAME]` hold the
-same tables as a profile: `[demo.train]`, `[variants.large.predict]`. `fineseg check PROFILE --explain KEY` says which
-layer set a value.
+`--demo`, `[variants.NAME]` with `--variant NAME`, `[variants.NAME.demo]` with both, each `--with FILE`, each
+`--set KEY=VALUE`. Higher layers win key by key; arrays are replaced whole, and so is a part where another `name` is
+chosen. `[demo]` and `[variants.NAME]` hold the same tables as a profile: `[demo.train]`, `[variants.large.predict]`.
+`fineseg check PROFILE --explain KEY` says which layer set a value.
 """
 
 PARTS_OPENING = f"""\

@@ -19,7 +19,10 @@ OF_PARTS = frozenset({"ends", "losses"})
 """Tables whose values, by any name, choose parts."""
 
 WAYS = {"validation": frozenset({"random", "folds"}), "combine": frozenset({"ensembler", "fuser", "dense"})}
-"""How images are held out, and models combined: a layer that says another way takes the one below away."""
+"""How images are held out, and models combined: a layer that says another way takes the one below away.
+
+One that says the way below again, and another beside it, goes on from what is below.
+"""
 
 JOINED = ((frozenset({"dense"}), frozenset({"fuser"})),)
 """Ways of a layer and of the next that go together: a fuser over a dense ensemble takes this as one of its models."""
@@ -63,8 +66,9 @@ def as_choice(value: Any) -> Any:
 
 def _replaced(key: str, old: Raw, new: Raw) -> bool:
     other_choice = key != "competition" and "name" in old and "name" in new and old["name"] != new["name"]
-    ways = WAYS.get(key, frozenset())
-    other_way = bool((ways & new.keys()) - old.keys()) and (ways & old.keys(), ways & new.keys()) not in JOINED
+    before, after = (WAYS.get(key, frozenset()) & table.keys() for table in (old, new))
+    goes_on = (before, after) in JOINED or (bool(before) and before < after)
+    other_way = bool(after - before) and not goes_on
     return key in WHOLE or other_choice or other_way
 
 

@@ -107,20 +107,35 @@ def _file_layers(file: Path, *, demo: bool, variant: str | None) -> list[Layer]:
         layers += _demo(overlays, file)
     if variant is not None:
         layers += _variant(overlays, variant, file)
+        layers += overlays.get(_demo_of(variant), []) if demo else []
     return layers
 
 
 def _take_overlays(raw: dict[str, Any], file: Path, overlays: dict[str, list[Layer]]) -> None:
-    """Pop `[demo]` and `[variants.*]` off a file; those of an extended file lie below the file's own."""
+    """Pop `[demo]` and `[variants.*]` off a file; those of an extended file lie below the file's own.
+
+    A variant may have a demo of its own, which lies over both.
+    """
     demo, variants = raw.pop("demo", {}), raw.pop("variants", {})
     if not isinstance(demo, Mapping):
         raise FinesegError(f"{file}: demo: must be a table, [demo], not {written(demo)}")
     if not isinstance(variants, Mapping) or not all(isinstance(v, Mapping) for v in variants.values()):
         raise FinesegError(f"{file}: variants: must be tables, [variants.NAME], not {written(variants)}")
-    named = {f"variants.{name}": tables for name, tables in variants.items()}
-    for name, tables in (named | {"demo": demo} if demo else named).items():
+    named = {"demo": demo} if demo else {}
+    for name, tables in variants.items():
+        own = tables.get("demo", {})
+        if not isinstance(own, Mapping):
+            where = f"variants.{name}.demo"
+            raise FinesegError(f"{file}: {where}: must be a table, [{where}], not {written(own)}")
+        named[f"variants.{name}"] = {key: table for key, table in tables.items() if key != "demo"}
+        named |= {_demo_of(name): own} if own else {}
+    for name, tables in named.items():
         layer = Layer(f"{file} [{name}]", _anchored(dict(tables), file.parent))
         overlays.setdefault(name, []).append(layer)
+
+
+def _demo_of(variant: str) -> str:
+    return f"variants.{variant}.demo"
 
 
 def _demo(overlays: Mapping[str, list[Layer]], file: Path) -> list[Layer]:
@@ -133,6 +148,7 @@ def _variant(overlays: Mapping[str, list[Layer]], name: str, file: Path) -> list
     found = overlays.get(f"variants.{name}")
     if found is None:
         known = [key.removeprefix("variants.") for key in overlays if key.startswith("variants.")]
+        known = [key for key in known if not key.endswith(".demo")]
         hint = suggest(name, known) if known else "the profile has no variants"
         raise FinesegError(f"{file}: --variant {name}: no [variants.{name}] table; {hint}")
     return found

@@ -55,6 +55,15 @@ def test_ways_to_combine_replace_each_other_but_a_fuser_takes_a_dense_ensemble()
     assert merge(dense, {"combine": {"ensembler": "mean"}}) == {"combine": {"ensembler": "mean"}}
 
 
+def test_a_layer_that_says_both_goes_on_with_the_fuser_below() -> None:
+    below = {"combine": {"fuser": {"name": "rule", "overlap": 0.3}, "held_out": ["a"]}}
+    dense = {"dense": {"weights": {"a": 1.0}}}
+    assert merge(below, {"combine": {"fuser": {"name": "rule"}, **dense}}) == {"combine": {**below["combine"], **dense}}
+    assert merge(below, {"combine": {"fuser": "rule", **dense}})["combine"]["fuser"] == "rule"
+    other = {"fuser": {"name": "other"}, **dense}
+    assert merge(below, {"combine": other}) == {"combine": {"held_out": ["a"], **other}}
+
+
 def test_another_way_to_hold_images_out_replaces_the_one_below() -> None:
     random, folds = {"random": 10, "seed": 3}, {"folds": 5, "merge": "pool"}
     for below, above, merged in [

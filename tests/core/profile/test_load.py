@@ -67,6 +67,19 @@ def test_overlays_of_an_extended_file_lie_below_the_files_own(load: Callable, tm
     assert (train.lr, train.epochs, train.batch) == (4.0, 1, 2)
 
 
+def test_a_variant_has_a_demo_of_its_own(load: Callable, tmp_path: Path) -> None:
+    own = "[variants.big.demo.train]\nbatch = 3\n[variants.small.demo.train]\nbatch = 9\n"
+    text, rates = PROFILE + OVERLAYS + own, []
+    for demo in (False, True):
+        for variant in (None, "big"):
+            loaded = load("", base=text, demo=demo, variant=variant)
+            rates.append((loaded.profile.train.lr, loaded.profile.train.batch))
+    assert rates == [(0.1, 4), (4.0, 4), (3.0, 4), (4.0, 3)]
+    assert loaded.explain("train.batch")[-1] == (f"{tmp_path / 'toy.toml'} [variants.big.demo]", 3)
+    with pytest.raises(FinesegError, match=r"--variant bog: no \[variants.bog\] table; did you mean big\?"):
+        load("", base=text, variant="bog")
+
+
 def test_paths_are_relative_to_the_file_that_states_them(
     load: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +180,11 @@ def test_disabled_plugins_are_known_before_the_check(tmp_path: Path) -> None:
         (PROFILE, {"demo": True}, "{file}: --demo: the profile has no [demo] table; add one, or run without --demo"),
         ("demo = 3\n" + PROFILE, {}, "{file}: demo: must be a table, [demo], not 3"),
         ("variants = 3\n" + PROFILE, {}, "{file}: variants: must be tables, [variants.NAME], not 3"),
+        (
+            PROFILE + "[variants.big]\ndemo = 3\n",
+            {},
+            "{file}: variants.big.demo: must be a table, [variants.big.demo], not 3",
+        ),
         (
             PROFILE,
             {"variant": "big"},

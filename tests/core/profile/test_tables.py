@@ -1,5 +1,6 @@
 """`[tables.T]` in a profile: what each row resolves to, which layers win, and what is said of one with faults."""
 
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from fineseg.profile.check import complete
 from fineseg.profile.combine_schema import COMBINED
 from fineseg.profile.layers import MISSING, at, leaves
 from fineseg.profile.tables import Row, check_ablations, rows_of, start_of, table_named
+from fineseg.runs import wanted_splits
 
 Load = Callable[..., Loaded]
 COMPETITION = Path(__file__).parents[3] / "competitions" / "3dfuture.toml"
@@ -264,3 +266,20 @@ def test_published_figures_are_the_papers() -> None:
         "m3": (77.37, 89.78, 83.39, 46.07, 72.84, 81.68),
         "m4": (77.21, 90.09, 82.88, 47.30, 71.98, 81.90),
     }
+
+
+@pytest.mark.parametrize("file", ["3dfuture", "coco_panoptic"])
+def test_rows_of_a_demo_read_what_is_drawn(file: str) -> None:
+    """A variant lies over the demo: what it says of full size, its own demo must say again."""
+    parts, path, tables = load_catalog(warn=pytest.fail), COMPETITION.with_stem(file), set()
+    for variant in (None, *tomllib.loads(path.read_text(encoding="utf-8"))["variants"]):
+        loaded = load_profile(path, parts, demo=True, variant=variant)
+        assert loaded.profile.predict.long_side <= 210, variant
+        for name in loaded.profile.tables:
+            tables.add(name)
+            for row in rows_of(loaded.tables, loaded.profile, name, parts, path):
+                assert set(wanted_splits(row.profile)) <= {"train", "val", "test"}, (variant, name, row.name)
+                assert row.profile.predict.long_side <= 210, (variant, name, row.name)
+                for model in row.models:
+                    assert row.profile.train_of(model).long_side <= 210, (variant, name, row.name)
+    assert tables >= {"3dfuture": {"table2", "table4"}, "coco_panoptic": {"table1", "table2", "table3", "size"}}[file]

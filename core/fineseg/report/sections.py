@@ -5,6 +5,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
@@ -347,8 +348,11 @@ def what_ran(data: ReportData) -> str | None:
 
 def _full(command: str, data: ReportData) -> str:
     """Return the command that does at full size what was done at demo size; the verbs take a profile, one a table."""
+    words = shlex.split(command)
     table = [data.manifest["table"]] if "table" in data.manifest else []
-    return shlex.join([*command.split()[:2], data.profile, *table])
+    variant = [word for before, word in pairwise(words) if "--variant" in (before, word)]
+    variant += [word for word in words if word.startswith("--variant=")]
+    return shlex.join([*words[:2], data.profile, *table, *variant])
 
 
 def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -395,7 +395,12 @@ def test_what_ran_of_a_resumed_run_without_git_or_submission(data: ReportData) -
 
 
 def test_the_report_of_a_demo_leads_to_the_competition(data: ReportData) -> None:
-    demo = {**data.manifest, "command": ["fineseg", "run", "my rooms.toml", "--demo"]}
-    text = " ".join(Page(what_ran(replace(data, manifest=demo)) or "").text.split())
-    assert "The competition itself: fineseg run 'my rooms.toml' Ready" in text
+    for words, wanted in (
+        ([], ""),
+        (["--variant", "our way", "--set", "train.lr=1"], " --variant 'our way'"),
+        (["--out", "here", "--variant=big"], " --variant=big"),
+    ):
+        demo = {**data.manifest, "command": ["fineseg", "run", "my rooms.toml", "--demo", *words]}
+        text = " ".join(Page(what_ran(replace(data, manifest=demo)) or "").text.split())
+        assert f"The competition itself: fineseg run 'my rooms.toml'{wanted} Ready" in text
     assert "The competition itself" not in (what_ran(data) or "")

@@ -28,7 +28,9 @@ COUNTS = ("matched", "objects")
 """Columns of a table of scores that count objects."""
 CURVES = {
     "loss": "Training loss",
-    **{figure: f"Validation {figure}" for figure in ("PQ", "AP", "mIoU")},
+    "PQ": "Validation PQ",
+    "AP": "Validation AP",
+    "mIoU": "Validation mIoU",
     "lr": "Learning rate",
 }
 METRIC_TITLES = {

@@ -59,8 +59,9 @@ def nested_search(
 ) -> tuple[Nested, list[Instances]]:
     """Search without each part and on all images; return what came out, and each image merged by its part's setting.
 
-    The objective's sets are those of `sets_of_parts`. Where the search is not accepted, the images are merged as if
-    none had been. `progress` is told how many settings were merged.
+    The objective's sets are those of `sets_of_parts`. What it merges an image by, AP and calibration, is learnt without
+    that image's part alone, so a search without another part sees something of that one: a small leak. Where the search
+    is not accepted, the images are merged as if none had been. `progress` is told how many settings were merged.
     """
 
     def measure_on(number: int) -> Callable[[Setting], np.ndarray]:

@@ -162,6 +162,13 @@ def _say_result(console: Console, trials: Sweep, best: Trial | None, out: Path, 
     if best is not None:
         score = f"{trials.table.metric} {trials.score(best):.2f}"
         console.say(f"best: trial {best.number}, {score}, {in_words(best.point)}")
-        next_step = f"next: fineseg run {next_run} --with {shlex.quote(here(out / BEST))}"
+        next_step = f"next: {run_of_best(trials, next_run, out / BEST)}"
     console.say(f"wrote sweep.json and report.html in {here(out)}")
     console.say(f"done in {duration(seconds)}; {next_step}")
+
+
+def run_of_best(trials: Sweep, next_run: str, best: Path) -> str:
+    """Return the command that takes over the best trial; a model that the profile's runs do not choose is chosen."""
+    setting = f'competition.models=["{trials.model}"]'
+    choice = "" if trials.model in trials.context.profile.chosen else f" --set {shlex.quote(setting)}"
+    return f"fineseg run {next_run} --with {shlex.quote(here(best))}{choice}"

@@ -17,6 +17,7 @@ from fineseg.stages.context import Context
 from fineseg.stages.prepare import Prepared
 from fineseg.stages.sweep import Sweep, run_sweep
 from fineseg.store import WEIGHTS, Store, append_row, write_text
+from fineseg.sweep import run_of_best
 
 SPACE = '[sweep.space]\n"train.lr" = { log_uniform = [1e-3, 1e-1] }\n"models.a.neck" = { choice = ["plain", "wide"] }\n'
 Make = Callable[..., Sweep]
@@ -26,11 +27,13 @@ Make = Callable[..., Sweep]
 def make(tmp_path: Path) -> Make:
     """Return a function that opens the sweep of a profile on one store, as one more command would."""
 
-    def open_sweep(table: str = "samples = 4\n", space: str = SPACE, samples: int | None = None) -> Sweep:
+    def open_sweep(
+        table: str = "samples = 4\n", space: str = SPACE, samples: int | None = None, settings: tuple[str, ...] = ()
+    ) -> Sweep:
         file = tmp_path / "toy.toml"
         file.write_text(f"{PROFILE}\n[sweep]\n{table}{space}")
         catalog = toy_catalog()
-        loaded = load_profile(file, catalog)
+        loaded = load_profile(file, catalog, settings=settings)
         image = ImageInfo(1, tmp_path / "x.jpg", 8, 8)
         objects = {1: (TrueObject(1, 0, (0, 0, 4, 4), [[0, 0, 4, 0, 4, 4]], 8.0),)}
         split = Split("train", (Category(1, "chair"),), (image,), objects)
@@ -134,6 +137,14 @@ def test_where_none_worked_all_are_tried_again(make: Make) -> None:
         run_sweep(sweep, None)
     assert str(raised.value).splitlines()[-1] == "no trial has worked; the same command tries them again"
     assert [trial.status for trial in make("samples = 2\n").trials] == ["waiting", "waiting"]
+
+
+def test_the_run_that_comes_next_chooses_the_model(make: Make, tmp_path: Path) -> None:
+    best = tmp_path / "best.toml"
+    assert run_of_best(make(), "toy.toml", best) == f"fineseg run toy.toml --with {best}"
+    other = make("samples = 1\nmodel = 'a'\n", settings=('competition.models=["b"]',))
+    wanted = f"fineseg run toy.toml --with {best} --set 'competition.models=[\"a\"]'"
+    assert run_of_best(other, "toy.toml", best) == wanted
 
 
 def test_another_process_that_trains_the_same_is_waited_for(make: Make) -> None:

@@ -137,7 +137,7 @@ def time_ours(tables: dict[str, Any], data: Path, folder: Path) -> tuple[list[fl
         workers=1,
         cpus=1,
         keep=1,
-        checkpoint="last",
+        best_by=None,
         epochs=tables["train"]["epochs"],
     )
     start = time.monotonic()

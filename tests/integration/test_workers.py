@@ -59,7 +59,7 @@ def test_two_workers_train_what_one_process_does_by_turns(tmp_path: Path) -> Non
         workers=WORLD,
         cpus=1,
         keep=1,
-        checkpoint="last",
+        best_by=None,
         epochs=TRAIN["epochs"],
     )
     with ray_session():

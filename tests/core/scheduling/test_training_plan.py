@@ -10,7 +10,7 @@ from fineseg.scheduling.training import _in_threads, plan_side_by_side
 
 
 def order(workers: int = 1, cpus: int | None = None) -> TrainingOrder:
-    return TrainingOrder("m", {}, "p.toml", "data", "folder", "weights", workers, cpus, 1, "last", epochs=1)
+    return TrainingOrder("m", {}, "p.toml", "data", "folder", "weights", workers, cpus, 1, None, epochs=1)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_what_a_training_starts_from_is_said_once_as_it_begins(tmp_path: Path, w
     lines = ["w.pth: 7 of the model's 9 tensors taken", "left at its start: " + ", ".join(["layer"] * 99)]
     folder = store.folder("train", "k" * 16)
     table = {} if weights is None else {"weights": weights}
-    order = TrainingOrder("a", {"models": {"a": table}}, "p.toml", "data", str(folder), "w", 1, None, 1, "last", 1)
+    order = TrainingOrder("a", {"models": {"a": table}}, "p.toml", "data", str(folder), "w", 1, None, 1, None, 1)
     context = Context(None, {}, Path("p.toml"), None, store, Console(stream), Pretender(lines))  # type: ignore[arg-type]
     assert run_orders(context, prepared_of(tmp_path), {"k" * 16: order}) == {}
     printed = [line for line in stream.getvalue().splitlines() if line.startswith("a: ")]

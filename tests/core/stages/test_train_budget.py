@@ -40,9 +40,7 @@ def test_it_says_what_is_done_and_what_is_left(tmp_path: Path) -> None:
     context = Context(profile, {}, Path("p.toml"), None, store, console, Spender(), {}, meter)  # type: ignore[arg-type]
     tables: dict[str, Any] = {"models": {name: {} for name in entries}}
     orders = {
-        entry.key: TrainingOrder(
-            name, tables, "p.toml", "d", str(entry.folder), "w", 1, None, 1, "last", 4, meter=meter
-        )
+        entry.key: TrainingOrder(name, tables, "p.toml", "d", str(entry.folder), "w", 1, None, 1, None, 4, meter=meter)
         for name, entry in entries.items()
         if name != "c"
     }

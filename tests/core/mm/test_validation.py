@@ -45,12 +45,12 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Split:
 @pytest.fixture(scope="module")
 def built(catalog: Catalog, rooms: Split) -> BuiltModel:
     torch.manual_seed(1)
-    semantic = {"score": 0.0, "stuff_area": 1}
+    everything = {"score": 0.0, "stuff_area": 1}
     table = ModelTable(
         backbone=PartChoice(name="resnet", depth=18, base_channels=8, norm_eval=False),
         neck=PartChoice(name="fpn", channels=16),
         ends={
-            "maps": PartChoice(name="e-ups", **e_ups_cases.OPTIONS, panoptic=semantic),
+            "maps": PartChoice(name="e-ups", **e_ups_cases.OPTIONS, panoptic=everything),
             "boxes": PartChoice(name="lwl-htc", **htc_cases.HEAD),
         },
     )
